@@ -21,7 +21,7 @@
 #define CONFIG_ALLOW_MAX 32
 #define CONFIG_INTERFACES_MAX 8
 #define CONFIG_FILTER_MAX 4096
-#define CONFIG_PROGRAM_MAX 4096 /* BPF instructions, the kernel's BPF_MAXINSNS */
+#define CONFIG_PROGRAM_MAX 4096 /* BPF_MAXINSNS of the kernel */
 #define CONFIG_PATH_MAX 4096
 
 enum config_backend { BACKEND_PACKET, BACKEND_XDP, BACKEND_REPLAY };
@@ -43,14 +43,14 @@ enum config_rate { RATE_MAX, RATE_RECORDED, RATE_FIXED };
 
 struct config_source {
 	char name[NR_NAME_MAX];
-	uint32_t line; /* where its section starts */
+	uint32_t line;	  /* where its section starts */
 	uint32_t backend; /* enum config_backend */
 	uint32_t interface_count;
 	char interfaces[CONFIG_INTERFACES_MAX][NR_NAME_MAX];
 
 	/* af_packet */
-	uint32_t lanes;		 /* of each interface, 1 to NR_LANES_MAX */
-	uint32_t fanout;	 /* enum config_fanout */
+	uint32_t lanes;	 /* of each interface, 1 to NR_LANES_MAX */
+	uint32_t fanout; /* enum config_fanout */
 	bool fanout_defrag;
 	bool fanout_rollover;
 	uint64_t ring_size;	 /* bytes of a lane's kernel ring */
@@ -62,9 +62,9 @@ struct config_source {
 	uint32_t busy_poll; /* us; 0: off */
 	bool prefer_busy_poll;
 	uint32_t busy_poll_budget; /* packets; 0: the kernel's */
-	uint32_t clock; /* enum config_clock */
-	uint32_t snaplen; /* in the kernel; 0: whole packets */
-	uint32_t program_length; /* kernel filter; 0: none */
+	uint32_t clock;		   /* enum config_clock */
+	uint32_t snaplen;	   /* in the kernel; 0: whole packets */
+	uint32_t program_length;   /* kernel filter; 0: none */
 	struct sock_filter program[CONFIG_PROGRAM_MAX];
 
 	/* replay */
@@ -77,7 +77,7 @@ struct config_source {
 
 	/* any */
 	bool small_pages;
-	int32_t cpu;	  /* first lane's CPU, the next lane the next; -1: any */
+	int32_t cpu; /* first lane's CPU, the next lane the next; -1: any */
 	int32_t priority; /* SCHED_FIFO 1..99; 0: normal; -1: 1 if possible */
 };
 
@@ -102,11 +102,11 @@ struct config_channel {
 };
 
 struct config {
-	char socket[108]; /* sun_path */
-	char user[NR_NAME_MAX]; /* of the engine; empty: a free uid */
-	char group[NR_NAME_MAX]; /* of the socket; empty: see socket_gid */
-	uint32_t socket_gid;	 /* default channels let its members in */
-	bool socket_gid_set;	 /* false: there is no such group */
+	char socket[108];	  /* sun_path */
+	char user[NR_NAME_MAX];	  /* of the engine; empty: a free uid */
+	char group[NR_NAME_MAX];  /* of the socket; empty: see socket_gid */
+	uint32_t socket_gid;	  /* default channels let its members in */
+	bool socket_gid_set;	  /* false: there is no such group */
 	uint32_t max_connections; /* of one uid */
 	uint32_t max_captures;	  /* of one uid */
 	uint32_t max_guaranteed;  /* blocks of one uid, all lanes */
@@ -123,7 +123,8 @@ void config_source_init(struct config_source *source, const char *name);
 void config_channel_init(struct config_channel *channel, const char *name);
 
 /*
- * Reads a configuration file. @name is what messages call it. Messages go to
+ * Reads a configuration file into @config, which config_init() has made.
+ * @name is what messages call the file. Messages go to
  * @errors, one a line, "NAME:LINE: what is wrong and what would be right";
  * reading goes on after an error so that one run shows all of them.
  * Returns 0, or the number of errors.

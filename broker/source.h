@@ -35,9 +35,10 @@ struct burst {
 
 /* What source_ops.burst says besides "this many packets" (> 0). */
 enum source_outcome {
-	SOURCE_NOTHING = 0, /* sleep on wait_fd, or for wait_ns */
-	SOURCE_IS_OVER = -1,	/* there will be no more, ever */
-	SOURCE_HAS_FAILED = -2, /* ask the control thread what is wrong with it */
+	SOURCE_NOTHING = 0,  /* sleep on wait_fd, or for wait_ns */
+	SOURCE_IS_OVER = -1, /* there will be no more, ever */
+	/* ask the control thread what is wrong with it */
+	SOURCE_HAS_FAILED = -2,
 };
 
 struct source;
@@ -62,7 +63,7 @@ struct source_ops {
 /* The first member of each kind of source. */
 struct source {
 	const struct source_ops *ops;
-	bool is_lossless; /* wait for consumers instead of losing */
+	bool is_lossless;   /* wait for consumers instead of losing */
 	uint16_t link_type; /* of the first packets */
 };
 
@@ -73,7 +74,8 @@ struct source {
  * or is damaged later gives what came before it, a logged warning that says
  * at which byte and packet, and then its end.
  */
-int source_replay_new(struct source **source, const struct config_source *config,
-		      int fd, const char *name, char *error);
+int source_replay_new(struct source **source,
+		      const struct config_source *config, int fd,
+		      const char *name, char *error);
 
 #endif

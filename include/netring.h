@@ -80,6 +80,9 @@
 extern "C" {
 #endif
 
+/* The library is built with everything hidden but this. */
+#pragma GCC visibility push(default)
+
 /** A capture: one attachment to one channel. Opaque. */
 struct nr_capture;
 
@@ -109,9 +112,9 @@ struct nr_open_options {
 	size_t error_text_size;
 };
 
-#define NR_OPEN_OPTIONS_INIT                                                  \
-	{                                                                     \
-		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0        \
+#define NR_OPEN_OPTIONS_INIT                                                   \
+	{                                                                      \
+		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0         \
 	}
 
 /**
@@ -174,10 +177,10 @@ const char *nr_capture_channel(const struct nr_capture *capture);
 unsigned nr_capture_lanes(const struct nr_capture *capture);
 
 /**
- * A descriptor for poll, select, epoll or any event loop: readable (POLLIN) when
- * a packet, the end or the broker's death is there and the capture was armed
- * before. Level-triggered until the next nr_capture_arm(). The capture owns
- * it; do not read from it. Another thread may poll it.
+ * A descriptor for poll, select, epoll or any event loop: readable (POLLIN)
+ * when a packet, the end or the broker's death is there and the capture was
+ * armed before. Level-triggered until the next nr_capture_arm(). The capture
+ * owns it; do not read from it. Another thread may poll it.
  */
 int nr_capture_fd(const struct nr_capture *capture);
 
@@ -224,8 +227,8 @@ struct nr_batch {
  * The record @index of a batch, below its count. Lives until the release.
  * Its fields are those of struct nr_record (netring/layout.h).
  */
-static inline const struct nr_record *nr_batch_record(
-	const struct nr_batch *batch, uint32_t index)
+static inline const struct nr_record *
+nr_batch_record(const struct nr_batch *batch, uint32_t index)
 {
 	return (const struct nr_record *)(const void *)(batch->records +
 							(size_t)index *
@@ -347,19 +350,19 @@ void nr_capture_break(struct nr_capture *capture);
  * seen and filtered are 0 where counts_shown is 0 (the channel's policy).
  */
 struct nr_stats {
-	size_t size;		   /**< sizeof(struct nr_stats): set it */
-	uint64_t seen;		   /**< packets the source gave the channel */
-	uint64_t delivered;	   /**< made readable to this capture */
-	uint64_t filtered;	   /**< kept back by the channel's filter */
-	uint64_t to_others;	   /**< given to other members of the group */
+	size_t size;	    /**< sizeof(struct nr_stats): set it */
+	uint64_t seen;	    /**< packets the source gave the channel */
+	uint64_t delivered; /**< made readable to this capture */
+	uint64_t filtered;  /**< kept back by the channel's filter */
+	uint64_t to_others; /**< given to other members of the group */
 	uint64_t lost[NR_LOST_CAUSES]; /**< by enum nr_lost_cause */
-	uint64_t refusals;	   /**< times a block was refused */
+	uint64_t refusals;	       /**< times a block was refused */
 	uint64_t counts_shown;
 };
 
-#define NR_STATS_INIT                                                         \
-	{                                                                     \
-		sizeof(struct nr_stats), 0, 0, 0, 0, { 0 }, 0, 0              \
+#define NR_STATS_INIT                                                          \
+	{                                                                      \
+		sizeof(struct nr_stats), 0, 0, 0, 0, { 0 }, 0, 0               \
 	}
 
 /**
@@ -407,6 +410,8 @@ const char *nr_strerror(int err);
 
 /** The version of the library at run time: "0.1.0". */
 const char *nr_version(void);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

@@ -30,7 +30,7 @@
 #else
 #define NR_ASSERT(cond, text) _Static_assert(cond, text)
 #endif
-#define NR_AT(type, field, off)                                               \
+#define NR_AT(type, field, off)                                                \
 	NR_ASSERT(offsetof(type, field) == (off), #type "." #field)
 
 #define NR_CACHE_LINE 64
@@ -53,9 +53,9 @@
 struct nr_arena {
 	uint32_t version; /* NR_ABI_VERSION, stored last */
 	uint32_t magic;
-	uint64_t size;		/* bytes of the whole arena */
-	uint32_t id;		/* unique in the life of a broker */
-	uint32_t block_size;	/* bytes, header included */
+	uint64_t size;	     /* bytes of the whole arena */
+	uint32_t id;	     /* unique in the life of a broker */
+	uint32_t block_size; /* bytes, header included */
 	uint32_t block_count;
 	uint32_t block_offset;	/* of block 0 */
 	uint32_t record_offset; /* of record 0, in a block */
@@ -102,15 +102,15 @@ struct nr_block {
  * block, which waits for every lease. Writer: lane.
  */
 struct nr_record {
-	uint64_t ts_ns;	     /* ns since 1970-01-01 UTC */
-	uint32_t offset;     /* of its first byte, in the byte region */
-	uint32_t caplen;     /* bytes that are there */
-	uint32_t wirelen;    /* bytes it had on the wire, a VLAN tag counted */
-	uint32_t flow_hash;  /* symmetric: both directions of a flow the same */
-	uint16_t vlan_tci;   /* outermost tag, if NR_VLAN */
-	uint16_t vlan_tpid;  /* its ethertype: 0x8100, 0x88a8 */
-	uint16_t flags;	     /* NR_*, below */
-	uint16_t interface;  /* index of the interface within the source */
+	uint64_t ts_ns;	    /* ns since 1970-01-01 UTC */
+	uint32_t offset;    /* of its first byte, in the byte region */
+	uint32_t caplen;    /* bytes that are there */
+	uint32_t wirelen;   /* bytes it had on the wire, a VLAN tag counted */
+	uint32_t flow_hash; /* symmetric: both directions of a flow the same */
+	uint16_t vlan_tci;  /* outermost tag, if NR_VLAN */
+	uint16_t vlan_tpid; /* its ethertype: 0x8100, 0x88a8 */
+	uint16_t flags;	    /* NR_*, below */
+	uint16_t interface; /* index of the interface within the source */
 };
 
 /* flags: direction, as the kernel's sll_pkttype or the file saw it */
@@ -203,7 +203,7 @@ struct nr_ring {
 /* End word: the stream's final sequence number + 1, and why. */
 #define NR_END_WORD(seq, why) (((uint64_t)(seq) << 8) | (why))
 #define NR_END_SEQ(word) ((word) >> 8)
-#define NR_END_WHY(word) ((unsigned)((word) & 0xff))
+#define NR_END_WHY(word) ((unsigned)(word)&0xff)
 #define NR_END_SOURCE 1u   /* the file is over: everything was given */
 #define NR_END_SHUTDOWN 2u /* the broker ends */
 #define NR_END_EVICTED 3u  /* the capture broke the protocol */

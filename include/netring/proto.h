@@ -33,10 +33,10 @@
 #define NR_SOCKET_DEFAULT "/run/netring/broker.sock"
 #define NR_SOCKET_ENV "NETRING_SOCKET"
 
-#define NR_NAME_MAX 64	   /* a name and its NUL */
-#define NR_TEXT_MAX 512	   /* a message for a person and its NUL */
-#define NR_LANES_MAX 16	   /* lanes of a source */
-#define NR_MSG_MAX 1024	   /* bytes of a message */
+#define NR_NAME_MAX 64	/* a name and its NUL */
+#define NR_TEXT_MAX 512 /* a message for a person and its NUL */
+#define NR_LANES_MAX 16 /* lanes of a source */
+#define NR_MSG_MAX 1024 /* bytes of a message */
 #define NR_ALL_LANES 0xffffffffu
 
 enum nr_msg_type {
@@ -167,9 +167,9 @@ struct nr_msg_channel_lane {
 	uint32_t block_size;
 	uint32_t blocks;
 	uint32_t blocks_free;
-	uint32_t set_aside;  /* blocks kept for guarantees and open blocks */
-	uint32_t promised;   /* of these, drawn */
-	uint32_t pool;	     /* blocks beyond: first come, first served */
+	uint32_t set_aside; /* blocks kept for guarantees and open blocks */
+	uint32_t promised;  /* of these, drawn */
+	uint32_t pool;	    /* blocks beyond: first come, first served */
 	uint32_t pool_used;
 	uint32_t counts_shown; /* 1: seen and filtered are shown */
 	uint64_t reserved[8];
@@ -177,8 +177,10 @@ struct nr_msg_channel_lane {
 
 #define NR_LOST_CAUSES 4
 enum nr_lost_cause {
-	NR_LOST_NOT_ADMITTED = 0, /* held too many blocks, or no pool was left */
-	NR_LOST_RETIRED = 1,	  /* could not follow a changed channel */
+	/* held too many blocks, or no pool was left */
+	NR_LOST_NOT_ADMITTED = 0,
+	/* could not follow a changed channel */
+	NR_LOST_RETIRED = 1,
 };
 
 /* A capture on one lane: seen = delivered + filtered + to_others + lost. */
@@ -199,8 +201,8 @@ struct nr_msg_capture {
 	uint64_t bells; /* times it was woken */
 	uint32_t leases;
 	uint32_t guarantee;
-	uint32_t held;	    /* blocks leased now */
-	uint32_t held_high; /* most ever */
+	uint32_t held;	      /* blocks leased now */
+	uint32_t held_high;   /* most ever */
 	uint64_t attached_ns; /* since the epoch */
 	uint64_t reserved[8];
 };

@@ -163,7 +163,8 @@ static inline int nr_ring_load_loss(const struct nr_ring *ring, uint64_t *lost,
 	*lost = __atomic_load_n(&ring->lost, __ATOMIC_SEQ_CST);
 	*refused_at = __atomic_load_n(&ring->refused_at, __ATOMIC_SEQ_CST);
 	*refusals = __atomic_load_n(&ring->refusals, __ATOMIC_SEQ_CST);
-	if ((lock & 1) || __atomic_load_n(&ring->lock, __ATOMIC_SEQ_CST) != lock)
+	if ((lock & 1) ||
+	    __atomic_load_n(&ring->lock, __ATOMIC_SEQ_CST) != lock)
 		return -1;
 	return 0;
 }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * An arena: header, stream slots and blocks in one sealed region. Blocks start
+ * behind a header of ARENA_HEADER bytes and fill the rest.
+ */
+#include "arena.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define ARENA_HEADER 32768
+
+_Static_assert(sizeof(struct nr_arena) +
+			       ARENA_STREAMS_MAX * sizeof(struct nr_stream) <=
+		       ARENA_HEADER,
+	       "the header holds the stream slots");
+
+static void write_header(struct arena *arena, bool show_counts)
+{
+	struct nr_arena *header = arena->header;
+
+	header->magic = NR_ARENA_MAGIC;
+	header->size = arena->region.size;
+	header->id = arena->id;
+	header->block_size = arena->block_size;
+	header->block_count = arena->admission.block_count;
+	header->block_offset = ARENA_HEADER;
+	header->record_offset = sizeof(struct nr_block);
+	header->record_stride = sizeof(struct nr_record);
+	header->stream_offset = sizeof(struct nr_arena);
+	header->stream_stride = sizeof(struct nr_stream);
+	header->stream_count = ARENA_STREAMS_MAX;
+	header->flags = show_counts ? NR_ARENA_COUNTS : 0;
+	/* Last: a reader that finds the version finds the rest. */
+	__atomic_store_n(&header->version, NR_ABI_VERSION, __ATOMIC_RELEASE);
+}
+
+int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
+	      uint32_t percent, bool show_counts, bool small_pages)
+{
+	static atomic_uint last_id;
+	struct arena *arena = calloc(1, sizeof(*arena));
+	uint64_t blocks = (size - ARENA_HEADER) / block_size;
+	int err;
+
+	if (!arena)
+		return -ENOMEM;
+	err = region_new(&arena->region, "netring-arena", size, small_pages);
+	if (err)
+		goto fail;
+	err = admission_init(&arena->admission, (uint32_t)blocks, percent);
+	if (err)
+		goto fail;
+	arena->id = atomic_fetch_add(&last_id, 1) + 1;
+	arena->header = (struct nr_arena *)(void *)arena->region.base;
+	arena->block_size = block_size;
+	arena->capacity = block_size - (uint32_t)sizeof(struct nr_block) -
+			  (uint32_t)sizeof(struct nr_record) - 16;
+	write_header(arena, show_counts);
+	*out = arena;
+	return 0;
+fail:
+	arena_free(arena);
+	return err;
+}
+
+void arena_free(struct arena *arena)
+{
+	if (!arena)
+		return;
+	admission_deinit(&arena->admission);
+	region_free(&arena->region);
+	free(arena);
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Attaching: quotas, memory, the lanes' admission, then the descriptors. Each
+ * step that fails takes back the ones before it.
+ */
+#include "capture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "../client/wire.h"
+#include "log.h"
+
+#define LEASES_DEFAULT 64u
+#define GUARANTEE_DEFAULT 2u
+#define ACK_DEADLINE_NS UINT64_C(1000000000)
+
+/* What a request comes down to, within its limits. */
+struct terms {
+	uint32_t leases;
+	uint32_t guarantee;
+	uint32_t budget;
+	uint32_t first_lane;
+	uint32_t lane_count;
+};
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* 0, or after a refusal 1. */
+static int read_terms(struct session *session,
+		      const struct control_channel *channel,
+		      const struct nr_msg_attach *request, struct terms *terms)
+{
+	uint32_t lanes = channel->source->lane_count;
+
+	terms->leases = request->leases ? request->leases : LEASES_DEFAULT;
+	terms->guarantee = request->guarantee ?
+				   request->guarantee :
+				   smaller(GUARANTEE_DEFAULT, terms->leases);
+	if (terms->leases > NR_LEASES_MAX ||
+	    terms->guarantee > terms->leases) {
+		session_refuse(session, EINVAL,
+			       "%u leases, of them %u guaranteed: leases are 1 "
+			       "to %d, and no less than the guarantee",
+			       terms->leases, terms->guarantee, NR_LEASES_MAX);
+		return 1;
+	}
+	terms->budget = terms->leases - terms->guarantee;
+	if (request->budget)
+		terms->budget = smaller(terms->budget, request->budget);
+	terms->first_lane = request->lane == NR_ALL_LANES ? 0 : request->lane;
+	terms->lane_count = request->lane == NR_ALL_LANES ? lanes : 1;
+	if (terms->first_lane < lanes)
+		return 0;
+	session_refuse(session, ENOENT,
+		       "channel '%s' has no lane %u: its lanes are 0 to %u",
+		       channel->config->name, terms->first_lane, lanes - 1);
+	return 1;
+}
+
+static int check_quotas(struct session *session, const struct terms *terms)
+{
+	const struct config *config = session->control->config;
+	const struct account *account = session->account;
+	uint32_t guaranteed = terms->guarantee * terms->lane_count;
+
+	if (account->captures >= config->max_captures) {
+		session_refuse(session, ENOSPC,
+			       "user %u has %u captures, as many as a user may "
+			       "have (max_captures)", account->uid,
+			       account->captures);
+		return 1;
+	}
+	if (account->guaranteed + guaranteed > config->max_guaranteed) {
+		session_refuse(session, ENOSPC,
+			       "user %u has %u blocks guaranteed and asks for "
+			       "%u more: a user may have %u (max_guaranteed)",
+			       account->uid, account->guaranteed, guaranteed,
+			       config->max_guaranteed);
+		return 1;
+	}
+	return 0;
+}
+
+/* Makes what is missing: the first capture of a channel pays for its arenas. */
+static int make_arenas(struct control_channel *channel,
+		       const struct terms *terms)
+{
+	const struct config_channel *config = channel->config;
+	int err = 0;
+
+	for (uint32_t i = 0; i < terms->lane_count && !err; i++) {
+		struct arena **arena = &channel->arenas[terms->first_lane + i];
+
+		if (!*arena)
+			err = arena_new(arena, config->arena_size,
+					config->block_size, config->guaranteed,
+					config->show_counts,
+					channel->source->config->small_pages);
+	}
+	return err;
+}
+
+static void refuse_memory(struct session *session,
+			  const struct control_channel *channel, int err)
+{
+	if (err == REGION_NO_HUGE_PAGES)
+		session_refuse(session, ENOMEM,
+			       "channel '%s': no huge pages for %llu bytes; "
+			       "reserve some (vm.nr_hugepages) or set "
+			       "'small_pages = yes' for its source",
+			       channel->config->name,
+			       (unsigned long long)channel->config->arena_size);
+	else
+		session_refuse(session, ENOMEM,
+			       "channel '%s': no memory for its %llu bytes (%s)",
+			       channel->config->name,
+			       (unsigned long long)channel->config->arena_size,
+			       strerror(err < 0 ? -err : ENOMEM));
+}
+
+/* ------------------------------------------------------------- the answer */
+
+static int send_attached(const struct capture *capture)
+{
+	struct nr_msg_attached msg = {
+		.capture_id = capture->id,
+		.lane_count = capture->lane_count,
+	};
+
+	wire_init(&msg.msg, NR_MSG_ATTACHED, sizeof(msg),
+		  capture->session->request);
+	return wire_send(capture->session->event.fd, &msg.msg,
+			 &capture->pages->fd, 1);
+}
+
+static int send_lane(const struct capture *capture, uint32_t index)
+{
+	const struct capture_lane *cl = &capture->lanes[index];
+	const struct region *ring = cl->slice->region;
+	const struct arena *arena =
+		capture->channel->arenas[cl->lane->number];
+	const int fds[2] = { arena->region.fd, ring->fd };
+	struct nr_msg_lane msg = {
+		.lane = cl->lane->number,
+		.return_page = index,
+		.arena_size = arena->region.size,
+		.arena_id = arena->id,
+		.ring_map_offset = cl->slice->offset,
+		.ring_map_size = NR_RING_SIZE,
+	};
+
+	if (ring->is_hugetlb) { /* can only be mapped whole */
+		msg.ring_map_offset = 0;
+		msg.ring_map_size = ring->size;
+		msg.ring_offset = cl->slice->offset;
+	}
+	wire_init(&msg.msg, NR_MSG_LANE, sizeof(msg),
+		  capture->session->request);
+	return wire_send(capture->session->event.fd, &msg.msg, fds, 2);
+}
+
+static void hand_over(struct capture *capture)
+{
+	struct session *session = capture->session;
+	int err = send_attached(capture);
+
+	for (uint32_t i = 0; i < capture->lane_count && !err; i++)
+		err = send_lane(capture, i);
+	if (err) {
+		session_close(session, "it does not read its descriptors");
+		return;
+	}
+	log_info("attach uid %u pid %d (%s) channel %s: capture %u",
+		 session->peer.uid, (int)session->peer.pid,
+		 session->peer.comm_text, capture->channel->config->name,
+		 capture->id);
+	session->state = SESSION_UNACKED;
+	session->deadline_ns = control_now_ns() + ACK_DEADLINE_NS;
+}
+
+static void attach_is_done(struct lane_command *command)
+{
+	struct capture_lane *cl = command->owner;
+	struct attach_command *attach = &cl->command.attach;
+	struct capture *capture = cl->sub.evicted.owner;
+	struct session *session = capture->session;
+
+	cl->is_attached = !attach->is_refused;
+	if (attach->is_refused) {
+		capture->is_refused = true;
+		capture->set_aside = attach->set_aside;
+		capture->promised = attach->promised;
+	}
+	if (session->state == SESSION_CLOSING) {
+		capture_detach(capture);
+		session_settle(session);
+		return;
+	}
+	session->pending--;
+	if (session->pending > 0)
+		return;
+	if (capture->is_refused) {
+		session_refuse(session, ENOSPC,
+			       "channel '%s' is full: %u of the %u blocks set "
+			       "aside for guarantees are promised, and this "
+			       "capture asks for %u a lane",
+			       capture->channel->config->name,
+			       capture->promised, capture->set_aside,
+			       cl->sub.grant.guarantee);
+	} else {
+		hand_over(capture);
+	}
+}
+
+/* A lane has ended a capture that broke the rules. */
+static void was_evicted(struct lane_command *command)
+{
+	struct capture *capture = command->owner;
+	struct session *session = capture->session;
+	char why[128];
+
+	for (uint32_t i = 0; i < capture->lane_count; i++)
+		if (&capture->lanes[i].sub.evicted == command)
+			snprintf(why, sizeof(why), "evicted: it %s",
+				 capture->lanes[i].sub.offence);
+	session_close(session, why);
+}
+
+/* ---------------------------------------------------------------- the life */
+
+static void init_lane(struct capture *capture, uint32_t index,
+		      const struct terms *terms)
+{
+	struct capture_lane *cl = &capture->lanes[index];
+	struct control *control = capture->session->control;
+
+	cl->sub.bell = capture->session->event.fd;
+	cl->sub.capture_id = capture->id;
+	cl->sub.lane = cl->lane->number;
+	cl->sub.out = &control->in;
+	cl->sub.evicted.done = was_evicted;
+	cl->sub.evicted.owner = capture;
+	subscription_init(&cl->sub, ring_slice_ring(cl->slice),
+			  &capture->pages->pages[index], terms->leases,
+			  terms->guarantee, terms->budget);
+}
+
+static void ask_lane(struct capture *capture, uint32_t index)
+{
+	struct control_channel *channel = capture->channel;
+	struct capture_lane *cl = &capture->lanes[index];
+	uint32_t lane = cl->lane->number;
+
+	cl->command.attach = (struct attach_command){
+		.base = { .run = lane_attach,
+			  .done = attach_is_done,
+			  .owner = cl },
+		.channel = channel->index,
+		.arena = channel->lane_has_arena[lane] ? NULL :
+							 channel->arenas[lane],
+		.sub = &cl->sub,
+	};
+	channel->lane_has_arena[lane] = true;
+	capture->session->pending++;
+	lane_send(cl->lane, &cl->command.base);
+}
+
+/* Memory for all lanes first: what fails here has touched no lane. */
+static int take_memory(struct capture *capture, const struct terms *terms)
+{
+	struct session *session = capture->session;
+	struct control_source *source = capture->channel->source;
+
+	capture->pages = account_take_pages(session->account,
+					    terms->lane_count,
+					    session->control->has_privilege);
+	if (!capture->pages)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < terms->lane_count; i++) {
+		struct capture_lane *cl = &capture->lanes[i];
+
+		cl->lane = &source->lanes[terms->first_lane + i];
+		cl->slice = account_take_slice(session->account,
+					       source->config->small_pages);
+		if (!cl->slice)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static struct capture *capture_new(struct session *session,
+				   struct control_channel *channel,
+				   const struct terms *terms)
+{
+	struct capture *capture =
+		calloc(1, sizeof(*capture) +
+				  terms->lane_count *
+					  sizeof(struct capture_lane));
+	struct timespec now;
+
+	if (!capture)
+		return NULL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	capture->session = session;
+	capture->channel = channel;
+	capture->lane_count = terms->lane_count;
+	capture->id = ++session->control->capture_ids;
+	capture->guaranteed = terms->guarantee * terms->lane_count;
+	capture->attached_ns = (uint64_t)now.tv_sec * 1000000000u +
+			       (uint64_t)now.tv_nsec;
+	session->account->captures++;
+	session->account->guaranteed += capture->guaranteed;
+	channel->capture_count++;
+	session->capture = capture;
+	return capture;
+}
+
+void capture_attach(struct session *session, struct control_channel *channel,
+		    const struct nr_msg_attach *request)
+{
+	struct capture *capture;
+	struct terms terms;
+	int err;
+
+	if (read_terms(session, channel, request, &terms) ||
+	    check_quotas(session, &terms))
+		return;
+	capture = capture_new(session, channel, &terms);
+	err = capture ? take_memory(capture, &terms) : -ENOMEM;
+	if (!err)
+		err = make_arenas(channel, &terms);
+	if (err) {
+		refuse_memory(session, channel, err);
+		return;
+	}
+	session->state = SESSION_ATTACHING;
+	session->deadline_ns = 0;
+	for (uint32_t i = 0; i < capture->lane_count; i++)
+		init_lane(capture, i, &terms);
+	for (uint32_t i = 0; i < capture->lane_count; i++)
+		ask_lane(capture, i);
+}
+
+static void detach_is_done(struct lane_command *command)
+{
+	struct capture *capture = command->owner;
+
+	session_settle(capture->session);
+}
+
+void capture_detach(struct capture *capture)
+{
+	for (uint32_t i = 0; i < capture->lane_count; i++) {
+		struct capture_lane *cl = &capture->lanes[i];
+		struct detach_command *detach = &cl->command.detach;
+
+		if (!cl->is_attached)
+			continue;
+		cl->is_attached = false;
+		*detach = (struct detach_command){
+			.base = { .run = lane_detach,
+				  .done = detach_is_done,
+				  .owner = capture },
+			.channel = capture->channel->index,
+			.sub = &cl->sub,
+		};
+		capture->session->pending++;
+		lane_send(cl->lane, &detach->base);
+	}
+}
+
+void capture_free(struct capture *capture)
+{
+	struct account *account;
+
+	if (!capture)
+		return;
+	account = capture->session->account;
+	for (uint32_t i = 0; i < capture->lane_count; i++)
+		if (capture->lanes[i].slice)
+			account_give_slice(account, capture->lanes[i].slice);
+	if (capture->pages)
+		account_give_pages(account, capture->pages);
+	account->captures--;
+	account->guaranteed -= capture->guaranteed;
+	capture->channel->capture_count--;
+	free(capture);
+}

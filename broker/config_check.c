@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Rules that are about more than one key, or about the world: each says what
+ * would be right, so that the parser can tell a person, and the warden can use
+ * it to believe nothing.
+ */
+#include "config_private.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <pcap/dlt.h>
+
+#include "filter.h"
+
+#define MIB (1024 * 1024)
+
+bool config_name_is_valid(const char *name)
+{
+	static const char chars[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+		"0123456789_.-";
+	size_t length = strnlen(name, NR_NAME_MAX);
+
+	return length > 0 && length < NR_NAME_MAX &&
+	       strspn(name, chars) == length;
+}
+
+/* As the kernel's dev_valid_name(). */
+bool config_interface_is_valid(const char *name)
+{
+	size_t length = strnlen(name, IFNAMSIZ);
+
+	if (!length || length == IFNAMSIZ || strcmp(name, ".") == 0 ||
+	    strcmp(name, "..") == 0)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (strchr("/:", name[i]) || isspace((unsigned char)name[i]))
+			return false;
+	return true;
+}
+
+static bool is_power_of_two(uint64_t n)
+{
+	return n && !(n & (n - 1));
+}
+
+static bool interfaces_fit(const struct config_source *source, char *right)
+{
+	uint32_t count = source->interface_count;
+
+	for (uint32_t i = 0; i < count; i++)
+		for (uint32_t j = 0; j < i; j++)
+			if (strcmp(source->interfaces[i],
+				   source->interfaces[j]) == 0) {
+				snprintf(right, RIGHT_MAX,
+					 "interface = %s: name each interface "
+					 "once",
+					 source->interfaces[i]);
+				return false;
+			}
+	if (count * source->lanes <= NR_LANES_MAX)
+		return true;
+	snprintf(right, RIGHT_MAX,
+		 "lanes = %u: %u interfaces make %u lanes, a source has at "
+		 "most %d: at most %u",
+		 source->lanes, count, count * source->lanes, NR_LANES_MAX,
+		 NR_LANES_MAX / count);
+	return false;
+}
+
+bool config_source_fits(const struct config_source *source, char *right)
+{
+	char size[32], block[32];
+
+	config_size_text(size, sizeof(size), source->ring_size);
+	config_size_text(block, sizeof(block), source->ring_block);
+	if (!is_power_of_two(source->ring_block)) {
+		snprintf(right, RIGHT_MAX,
+			 "ring_block = %s: must be a power of two (128K, 256K, "
+			 "512K, 1M ...)",
+			 block);
+		return false;
+	}
+	if (source->ring_size % source->ring_block ||
+	    source->ring_size / source->ring_block < 2) {
+		snprintf(right, RIGHT_MAX,
+			 "ring_size = %s: must be two or more whole blocks of "
+			 "ring_block = %s",
+			 size, block);
+		return false;
+	}
+	return interfaces_fit(source, right);
+}
+
+/*
+ * An arena is a multiple of 2M, so what is more than four blocks leaves room
+ * for its header, too.
+ */
+bool config_channel_fits(const struct config_channel *channel, char *right)
+{
+	char arena[32], block[32];
+
+	config_size_text(arena, sizeof(arena), channel->arena_size);
+	config_size_text(block, sizeof(block), channel->block_size);
+	if (channel->arena_size % (2 * MIB)) {
+		snprintf(right, RIGHT_MAX,
+			 "arena = %s: must be a multiple of 2M (huge pages)",
+			 arena);
+		return false;
+	}
+	if (!is_power_of_two(channel->block_size)) {
+		snprintf(right, RIGHT_MAX,
+			 "block_size = %s: must be a power of two (128K, 256K, "
+			 "512K, 1M ...)",
+			 block);
+		return false;
+	}
+	if (channel->arena_size > UINT64_C(4) * channel->block_size)
+		return true;
+	snprintf(right, RIGHT_MAX,
+		 "block_size = %s: must be less than a quarter of arena = %s",
+		 block, arena);
+	return false;
+}
+
+/*
+ * This process may have fewer rights than the one that opens the file: what
+ * it may not see, it does not judge.
+ */
+bool config_file_is_there(const char *path, char *right)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0) {
+		if (errno == EACCES)
+			return true;
+		snprintf(right, RIGHT_MAX,
+			 "cannot be read: %s; must be a pcap or pcapng file",
+			 strerror(errno));
+		return false;
+	}
+	if (!S_ISDIR(st.st_mode))
+		return true;
+	snprintf(right, RIGHT_MAX,
+		 "is a directory; must be a pcap or pcapng file");
+	return false;
+}
+
+/*
+ * A file's link type is known when it is opened: here it is enough that some
+ * usual one takes the filter. The reason given is Ethernet's.
+ */
+bool config_channel_filter_compiles(const struct config_channel *channel,
+				    const struct config_source *source,
+				    char *right)
+{
+	static const int link_types[] = { DLT_EN10MB, DLT_RAW, DLT_LINUX_SLL,
+					  DLT_NULL, DLT_IEEE802_11 };
+	size_t count = source->backend == BACKEND_REPLAY ?
+			       sizeof(link_types) / sizeof(link_types[0]) :
+			       1;
+	char error[256], first[256] = "";
+
+	for (size_t i = 0; i < count; i++) {
+		struct filter *filter;
+
+		if (filter_new(&filter, channel->filter, link_types[i],
+			       error) == 0) {
+			filter_free(filter);
+			return true;
+		}
+		if (!*first)
+			memcpy(first, error, sizeof(first));
+	}
+	snprintf(right, RIGHT_MAX,
+		 "%s; must be a pcap filter, see "
+		 "pcap-filter(7)",
+		 first);
+	return false;
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The control thread's loop. It sleeps unless a client, a lane, the warden or a
+ * deadline wants something; deadlines exist only while something is pending.
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "session.h"
+
+#define LISTENER_PARKED_NS UINT64_C(100000000)
+/* The kernel's counters have 32 bits and are taken over in time. */
+#define COUNTERS_PERIOD_NS UINT64_C(60000000000)
+
+uint64_t control_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int control_watch(struct control *control, struct event *event, uint32_t events)
+{
+	struct epoll_event request = { .events = events, .data.ptr = event };
+
+	return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, event->fd,
+			 &request) ? -errno : 0;
+}
+
+void control_change(struct control *control, struct event *event,
+		    uint32_t events)
+{
+	struct epoll_event request = { .events = events, .data.ptr = event };
+
+	epoll_ctl(control->epoll_fd, EPOLL_CTL_MOD, event->fd, &request);
+}
+
+void control_unwatch(struct control *control, struct event *event)
+{
+	epoll_ctl(control->epoll_fd, EPOLL_CTL_DEL, event->fd, NULL);
+}
+
+/* ----------------------------------------------------------- event handlers */
+
+void control_take_mail(struct control *control)
+{
+	struct lane_command *command;
+
+	mailbox_clear(&control->in);
+	while ((command = mailbox_take(&control->in)))
+		command->done(command);
+}
+
+static void take_mail(struct control *control, struct event *event,
+		      uint32_t events)
+{
+	(void)event;
+	(void)events;
+	control_take_mail(control);
+}
+
+/* Out of descriptors: the queue waits a little instead of spinning. */
+static void park_listener(struct control *control)
+{
+	log_warn("no descriptor for another client: %s", strerror(errno));
+	control_change(control, &control->listener_event, 0);
+	control->listener_parked_ns = control_now_ns() + LISTENER_PARKED_NS;
+}
+
+static void take_client(struct control *control, struct event *event,
+			uint32_t events)
+{
+	int fd = accept4(event->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	(void)events;
+	if (fd >= 0)
+		session_accept(control, fd);
+	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+		 errno == ENOBUFS)
+		park_listener(control);
+}
+
+static void take_signal(struct control *control, struct event *event,
+			uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(event->fd, &info, sizeof(info)) == sizeof(info))
+		control->must_stop = true;
+}
+
+static void warden_is_gone(struct control *control, struct event *event,
+			   uint32_t events)
+{
+	(void)event;
+	(void)events;
+	/* It never speaks first: this is its end. */
+	log_error("engine: the warden is gone");
+	control->must_stop = true;
+}
+
+/* ------------------------------------------------------------------ set-up */
+
+static void find_channels(struct control *control)
+{
+	const struct config *config = control->config;
+
+	control->source_count = config->source_count;
+	for (uint32_t i = 0; i < config->source_count; i++)
+		control->sources[i].config = &config->sources[i];
+	control->channel_count = config->channel_count;
+	for (uint32_t i = 0; i < config->channel_count; i++) {
+		struct control_channel *channel = &control->channels[i];
+
+		channel->config = &config->channels[i];
+		channel->source = &control->sources[channel->config->source];
+		for (uint32_t j = 0; j < i; j++)
+			channel->index += control->channels[j].source ==
+					  channel->source;
+	}
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	/* Before any thread starts, so that all of them block it. */
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int watch_all(struct control *control)
+{
+	const struct {
+		struct event *event;
+		int fd;
+		void (*handle)(struct control *, struct event *, uint32_t);
+	} table[] = {
+		{ &control->mailbox_event, control->in.fd, take_mail },
+		{ &control->listener_event, PRIV_FD_LISTENER, take_client },
+		{ &control->signal_event, open_signals(), take_signal },
+		{ &control->warden_event, PRIV_FD_WARDEN, warden_is_gone },
+	};
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && !err; i++) {
+		table[i].event->fd = table[i].fd;
+		table[i].event->handle = table[i].handle;
+		err = control_watch(control, table[i].event, EPOLLIN);
+	}
+	return err;
+}
+
+int control_init(struct control *control, const struct config *config)
+{
+	int err = mailbox_init(&control->in);
+
+	control->config = config;
+	if (err)
+		return err;
+	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (control->epoll_fd < 0)
+		return -errno;
+	find_channels(control);
+	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
+	err = watch_all(control);
+	if (err)
+		return err;
+	return control_open_sources(control);
+}
+
+void control_deinit(struct control *control)
+{
+	for (uint32_t s = 0; s < control->source_count; s++) {
+		struct control_source *source = &control->sources[s];
+
+		for (uint32_t l = 0; l < source->lane_count; l++)
+			lane_deinit(&source->lanes[l]);
+		free(source->lanes);
+	}
+	for (uint32_t c = 0; c < control->channel_count; c++)
+		for (uint32_t l = 0; l < NR_LANES_MAX; l++)
+			if (!control->channels[c].lane_has_arena[l])
+				arena_free(control->channels[c].arenas[l]);
+	account_free_all(&control->accounts);
+	mailbox_deinit(&control->in);
+	if (control->signal_event.fd > 0)
+		close(control->signal_event.fd);
+	if (control->epoll_fd > 0)
+		close(control->epoll_fd);
+}
+
+/* ---------------------------------------------------------------- the loop */
+
+static void take_counters(struct control *control)
+{
+	struct priv_reply reply;
+
+	for (uint32_t s = 0; s < control->source_count; s++) {
+		const struct config_source *config = control->sources[s].config;
+
+		if (config->backend != BACKEND_PACKET)
+			continue;
+		for (uint32_t l = 0; l < control->sources[s].lane_count; l++)
+			priv_packet_stats(s, l / config->lanes,
+					  l % config->lanes, &reply);
+	}
+}
+
+/* Does what is due. Returns ms until the next deadline, -1: there is none. */
+static int run_deadlines(struct control *control)
+{
+	uint64_t now = control_now_ns(), due, next;
+
+	if (control->listener_parked_ns && control->listener_parked_ns <= now) {
+		control->listener_parked_ns = 0;
+		control_change(control, &control->listener_event, EPOLLIN);
+	}
+	if (control->links_due_ns && control->links_due_ns <= now)
+		control_check_links(control);
+	if (control->counters_due_ns <= now) {
+		take_counters(control);
+		control->counters_due_ns = now + COUNTERS_PERIOD_NS;
+	}
+	next = control->counters_due_ns;
+	due = session_check_deadlines(control);
+	if (due && due < next)
+		next = due;
+	if (control->links_due_ns && control->links_due_ns < next)
+		next = control->links_due_ns;
+	if (control->listener_parked_ns && control->listener_parked_ns < next)
+		next = control->listener_parked_ns;
+	return next <= now ? 0 : (int)((next - now) / 1000000 + 1);
+}
+
+/*
+ * One event a turn: its handler may free what another event of the same turn
+ * would point to.
+ */
+void control_run(struct control *control)
+{
+	struct epoll_event event;
+
+	while (!control->must_stop) {
+		int timeout_ms = run_deadlines(control);
+		int n = epoll_wait(control->epoll_fd, &event, 1, timeout_ms);
+
+		if (n == 1) {
+			struct event *e = event.data.ptr;
+
+			e->handle(control, e, event.events);
+		}
+	}
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Sources as the control thread sees them: opened through the warden, run by
+ * lanes, looked after when a link goes away.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+#include "log.h"
+#include "source_packet.h"
+
+#define LINK_PERIOD_NS UINT64_C(200000000)
+
+static uint32_t source_index(const struct control *control,
+			     const struct control_source *source)
+{
+	return (uint32_t)(source - control->sources);
+}
+
+/* ---------------------------------------------------------------- opening */
+
+static int open_packet_lane(const struct control *control,
+			    struct control_source *source, uint32_t number,
+			    struct source **out)
+{
+	uint32_t interface = number / source->config->lanes;
+	uint32_t lane = number % source->config->lanes;
+	struct priv_reply geometry;
+	int fds[PRIV_FDS_MAX];
+	int err = priv_packet_open(source_index(control, source), interface,
+				   lane, &geometry, fds);
+
+	if (err)
+		return err;
+	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
+}
+
+static int open_replay(const struct control *control,
+		       struct control_source *source, struct source **out)
+{
+	char error[256];
+	int fd, err;
+
+	err = priv_replay_open(source_index(control, source), &fd);
+	if (err) {
+		log_error("source %s: %s: %s", source->config->name,
+			  source->config->file, strerror(-err));
+		return err;
+	}
+	err = source_replay_new(out, source->config, fd, source->config->file,
+				error);
+	if (err)
+		log_error("source %s: %s", source->config->name, error);
+	return err;
+}
+
+static int add_lane_channels(const struct control *control,
+			     const struct control_source *source,
+			     struct lane *lane)
+{
+	lane->channels = calloc(control->channel_count + 1,
+				sizeof(*lane->channels));
+	if (!lane->channels)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < control->channel_count; i++)
+		if (control->channels[i].source == source)
+			lane->channels[lane->channel_count++].config =
+				control->channels[i].config;
+	return 0;
+}
+
+static void lane_has_failed(struct lane_command *command);
+
+static int open_lane(struct control *control, struct control_source *source,
+		     uint32_t number)
+{
+	const struct config_source *config = source->config;
+	struct lane *lane = &source->lanes[number];
+	struct source *kernel_source;
+	int err;
+
+	lane->number = number;
+	lane->config = config;
+	lane->interface = config->backend == BACKEND_REPLAY ?
+				  config->file :
+				  config->interfaces[number / config->lanes];
+	err = add_lane_channels(control, source, lane);
+	if (err)
+		return err;
+	if (config->backend == BACKEND_REPLAY)
+		err = open_replay(control, source, &kernel_source);
+	else
+		err = open_packet_lane(control, source, number, &kernel_source);
+	if (err)
+		return err;
+	lane->failed.owner = control;
+	return lane_init(lane, kernel_source, &control->in, lane_has_failed);
+}
+
+static int open_source(struct control *control, struct control_source *source)
+{
+	const struct config_source *config = source->config;
+	uint32_t count = config->backend == BACKEND_REPLAY ?
+				 1 :
+				 config->interface_count * config->lanes;
+	int err = 0;
+
+	if (count > NR_LANES_MAX) {
+		log_error("source %s: %u interfaces with %u lanes each are more "
+			  "than %d lanes", config->name,
+			  config->interface_count, config->lanes, NR_LANES_MAX);
+		return -EINVAL;
+	}
+	source->lanes = calloc(count, sizeof(*source->lanes));
+	if (!source->lanes)
+		return -ENOMEM;
+	while (!err && source->lane_count < count)
+		err = open_lane(control, source, source->lane_count++);
+	if (!err && config->backend == BACKEND_PACKET)
+		err = priv_packet_start(source_index(control, source));
+	return err;
+}
+
+int control_open_sources(struct control *control)
+{
+	int err = 0;
+
+	for (uint32_t i = 0; i < control->source_count && !err; i++) {
+		err = open_source(control, &control->sources[i]);
+		if (err)
+			log_error("source %s does not start: %s",
+				  control->sources[i].config->name,
+				  strerror(-err));
+	}
+	return err;
+}
+
+int control_start_lanes(struct control *control)
+{
+	int err = 0;
+
+	for (uint32_t s = 0; s < control->source_count; s++)
+		for (uint32_t l = 0; l < control->sources[s].lane_count; l++)
+			if (!err)
+				err = lane_start(&control->sources[s].lanes[l]);
+	return err;
+}
+
+/* --------------------------------------------------------------- stopping */
+
+static void stop_is_done(struct lane_command *command)
+{
+	free(command);
+}
+
+void control_stop_lanes(struct control *control)
+{
+	for (uint32_t s = 0; s < control->source_count; s++) {
+		struct control_source *source = &control->sources[s];
+
+		for (uint32_t l = 0; l < source->lane_count; l++) {
+			struct lane_command *stop = calloc(1, sizeof(*stop));
+
+			if (!stop || !source->lanes[l].has_thread) {
+				free(stop);
+				continue;
+			}
+			stop->run = lane_stop;
+			stop->done = stop_is_done;
+			lane_send(&source->lanes[l], stop);
+		}
+		for (uint32_t l = 0; l < source->lane_count; l++)
+			lane_join(&source->lanes[l]);
+	}
+}
+
+/* ---------------------------------------------------------- links that go */
+
+static void resume_is_done(struct lane_command *command)
+{
+	free(command);
+}
+
+static void resume_lane(struct lane *lane, struct source *source,
+			enum nr_source_state state)
+{
+	struct resume_command *resume = calloc(1, sizeof(*resume));
+
+	if (!resume) {
+		log_error("no memory to go on with lane %u of %s",
+			  lane->number, lane->config->name);
+		return;
+	}
+	resume->base.run = lane_resume;
+	resume->base.done = resume_is_done;
+	resume->source = source;
+	resume->state = state;
+	lane_send(lane, &resume->base);
+}
+
+static enum nr_source_state state_of(enum priv_link link)
+{
+	switch (link) {
+	case PRIV_LINK_DOWN:
+		return NR_SOURCE_DOWN;
+	case PRIV_LINK_GONE:
+	case PRIV_LINK_NEW:
+		return NR_SOURCE_GONE;
+	default:
+		return NR_SOURCE_RUNNING;
+	}
+}
+
+/* Says each change once, whatever the number of lanes. */
+static void note_link(struct control *control, struct control_source *source,
+		      uint32_t interface, enum priv_link state)
+{
+	struct link *link = &source->links[interface];
+	const char *name = source->config->interfaces[interface];
+
+	if (state == PRIV_LINK_NEW)
+		state = PRIV_LINK_GONE; /* until it has been opened anew */
+	link->is_watched = state != PRIV_LINK_UP;
+	if (link->is_watched && control->links_due_ns == 0)
+		control->links_due_ns = control_now_ns() + LINK_PERIOD_NS;
+	if (link->state == state)
+		return;
+	link->state = state;
+	if (state == PRIV_LINK_DOWN)
+		log_warn("source %s: %s is down", source->config->name, name);
+	else if (state == PRIV_LINK_GONE)
+		log_warn("source %s: %s is gone: waiting for it",
+			 source->config->name, name);
+	else
+		log_info("source %s: %s is up again", source->config->name,
+			 name);
+}
+
+/* A lane reports that its socket has an error. */
+static void lane_has_failed(struct lane_command *command)
+{
+	struct control *control = command->owner;
+	struct lane *lane = command->lane;
+	struct control_source *source = control->sources;
+	uint32_t interface = lane->number / lane->config->lanes;
+	struct priv_reply reply;
+
+	while (source->config != lane->config)
+		source++;
+	if (priv_packet_error(source_index(control, source), interface,
+			      lane->number % lane->config->lanes, &reply))
+		return; /* not open: it will be when the link is back */
+	if (reply.link.error && reply.link.error != ENETDOWN)
+		log_warn("source %s: lane %u: %s", source->config->name,
+			 lane->number, strerror(reply.link.error));
+	note_link(control, source, interface, reply.link.state);
+	resume_lane(lane, NULL, state_of(reply.link.state));
+}
+
+/* The interface is back under its name: all its lanes get new sockets. */
+static bool reopen(struct control *control, struct control_source *source,
+		   uint32_t interface)
+{
+	uint32_t lanes = source->config->lanes;
+	struct source *opened[NR_LANES_MAX];
+	uint32_t count = 0;
+	int err = 0;
+
+	while (!err && count < lanes) {
+		err = open_packet_lane(control, source,
+				       interface * lanes + count,
+				       &opened[count]);
+		count += err == 0;
+	}
+	if (!err)
+		err = priv_packet_start(source_index(control, source));
+	for (uint32_t i = 0; i < count; i++) {
+		if (err)
+			opened[i]->ops->free(opened[i]);
+		else
+			resume_lane(&source->lanes[interface * lanes + i],
+				    opened[i], NR_SOURCE_RUNNING);
+	}
+	return err == 0;
+}
+
+static enum priv_link look_at(const struct control *control,
+			      const struct control_source *source,
+			      uint32_t interface)
+{
+	struct priv_reply reply;
+
+	/* A socket that could not be opened again: try that. */
+	if (priv_packet_error(source_index(control, source), interface, 0,
+			      &reply))
+		return PRIV_LINK_NEW;
+	return reply.link.state;
+}
+
+static void check_link(struct control *control, struct control_source *source,
+		       uint32_t interface)
+{
+	uint32_t lanes = source->config->lanes;
+	enum priv_link state = look_at(control, source, interface);
+
+	if (state == PRIV_LINK_NEW && reopen(control, source, interface))
+		state = look_at(control, source, interface);
+	else if (state == PRIV_LINK_UP)
+		for (uint32_t i = 0; i < lanes; i++)
+			resume_lane(&source->lanes[interface * lanes + i], NULL,
+				    NR_SOURCE_RUNNING);
+	note_link(control, source, interface, state);
+}
+
+void control_check_links(struct control *control)
+{
+	bool is_watching = false;
+
+	control->links_due_ns = 0;
+	for (uint32_t s = 0; s < control->source_count; s++) {
+		struct control_source *source = &control->sources[s];
+
+		for (uint32_t i = 0; i < source->config->interface_count; i++) {
+			if (source->links[i].is_watched)
+				check_link(control, source, i);
+			is_watching |= source->links[i].is_watched;
+		}
+	}
+	control->links_due_ns =
+		is_watching ? control_now_ns() + LINK_PERIOD_NS : 0;
+}

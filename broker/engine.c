@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The engine: takes its configuration from the warden, makes itself
+ * untraceable, opens its sources, serves.
+ */
+#include "engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "log.h"
+#include "priv.h"
+#include "region.h"
+#include "session.h"
+
+static const struct config *map_config(void)
+{
+	const struct config *config;
+	struct stat stat;
+
+	if (fstat(PRIV_FD_CONFIG, &stat) ||
+	    stat.st_size != (off_t)sizeof(*config))
+		return NULL;
+	config = mmap(NULL, sizeof(*config), PROT_READ, MAP_SHARED,
+		      PRIV_FD_CONFIG, 0);
+	return config == MAP_FAILED ? NULL : config;
+}
+
+/*
+ * The warden says by doing: where it cannot make the first return page it has
+ * no privilege, and the engine has its user's.
+ */
+static void find_privilege(struct control *control)
+{
+	int fd;
+
+	control->own_uid = geteuid();
+	if (priv_return_pages(1, &fd) == 0) {
+		control->has_privilege = true;
+		close(fd);
+		return;
+	}
+	control->owner = control->own_uid;
+	log_warn("without privilege: a consumer of the same user can stall or "
+		 "trace this broker; serve others only as root");
+}
+
+static void serve(struct control *control, const struct config *config)
+{
+	if (control_start_lanes(control) || priv_ready())
+		return;
+	log_info("serving %u channels of %u sources on %s",
+		 config->channel_count, config->source_count, config->socket);
+	control_run(control);
+}
+
+int engine_run(void)
+{
+	struct control *control = calloc(1, sizeof(*control));
+	const struct config *config = map_config();
+	int err;
+
+	prctl(PR_SET_DUMPABLE, 0);
+	if (!control || !config || region_init()) {
+		log_error("engine: not started by netringd's warden");
+		return 1;
+	}
+	find_privilege(control);
+	err = control_init(control, config);
+	if (!err) {
+		serve(control, config);
+		control_stop_lanes(control);
+		control_take_mail(control);
+		session_close_all(control);
+	}
+	control_deinit(control);
+	free(control);
+	return err ? 1 : 0;
+}

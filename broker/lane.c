@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The loop of a lane: a burst from the source goes into each channel that has
+ * captures, is published by one store a channel, and sleepers are woken.
+ */
+#include "lane.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lane_channel.h"
+#include "log.h"
+
+/* epoll data: a source's events carry SOURCE_EVENT, from whoever made it */
+#define MAILBOX_EVENT 0
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static int lane_poll_source(struct lane *lane)
+{
+	struct epoll_event event = {
+		.events = EPOLLIN,
+		.data.u64 = MAILBOX_EVENT,
+	};
+	int fd = lane->source->ops->wait_fd(lane->source);
+
+	if (lane->owns_epoll)
+		close(lane->epoll_fd);
+	lane->owns_epoll = fd < 0;
+	lane->epoll_fd = fd < 0 ? epoll_create1(EPOLL_CLOEXEC) : fd;
+	if (lane->epoll_fd < 0 || epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD,
+					    lane->in.fd, &event))
+		return -errno;
+	return 0;
+}
+
+int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
+	      void (*failed)(struct lane_command *))
+{
+	int err;
+
+	lane->source = source;
+	lane->out = out;
+	lane->failed.done = failed;
+	lane->failed.lane = lane;
+	lane->epoll_fd = -1;
+	lane->state = lane->config->backend == BACKEND_REPLAY ?
+			      NR_SOURCE_WAITING :
+			      NR_SOURCE_RUNNING;
+	err = mailbox_init(&lane->in);
+	if (err)
+		return err;
+	return lane_poll_source(lane);
+}
+
+/* ------------------------------------------------------------ the thread */
+
+static void run_commands(struct lane *lane)
+{
+	struct lane_command *command;
+
+	while ((command = mailbox_take(&lane->in))) {
+		command->run(lane, command);
+		mailbox_put(lane->out, command);
+	}
+}
+
+/*
+ * Lossless: waits until @burst fits into @channel without refusing anybody.
+ * Polls: what a consumer gives back rings no bell.
+ */
+static void wait_for_room(struct lane *lane, struct lane_channel *channel,
+			  const struct burst *burst)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	while (!lane_channel_has_room(channel, burst) && !lane->must_stop) {
+		lane_channel_settle(channel);
+		nanosleep(&pause, NULL);
+		run_commands(lane);
+		lane_channel_collect(channel);
+	}
+}
+
+static void give_burst(struct lane *lane, const struct burst *burst)
+{
+	struct lane_channel *channel = lane->channels;
+	struct lane_channel *end = channel + lane->channel_count;
+
+	for (; channel < end; channel++) {
+		lane_channel_collect(channel);
+		if (lane->source->is_lossless)
+			wait_for_room(lane, channel, burst);
+		if (lane->must_stop)
+			return;
+		lane_channel_append(channel, burst);
+	}
+	/* Only now: a wake-up may cost a microsecond, the others wait. */
+	for (channel = lane->channels; channel < end; channel++)
+		lane_channel_settle(channel);
+}
+
+static void count_burst(struct lane *lane, const struct burst *burst)
+{
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < burst->count; i++)
+		bytes += burst->packets[i].caplen;
+	lane->captured += burst->count;
+	lane->bytes += bytes;
+	lane->bursts++;
+}
+
+/* So that a burst fits a fresh block of every channel. */
+static size_t burst_bytes_max(const struct lane *lane)
+{
+	size_t max = SIZE_MAX;
+
+	for (uint32_t i = 0; i < lane->channel_count; i++) {
+		size_t block = lane->channels[i].config->block_size;
+
+		if (block / 2 < max)
+			max = block / 2;
+	}
+	return max;
+}
+
+static void source_is_over(struct lane *lane)
+{
+	lane->state = NR_SOURCE_OVER;
+	for (uint32_t i = 0; i < lane->channel_count; i++)
+		lane_channel_end(&lane->channels[i], NR_END_SOURCE);
+}
+
+/* The control thread finds out why, and answers with lane_resume(). */
+static void source_has_failed(struct lane *lane)
+{
+	if (lane->is_parked)
+		return;
+	lane->is_parked = true;
+	mailbox_put(lane->out, &lane->failed);
+}
+
+static bool lane_is_idle(const struct lane *lane)
+{
+	return lane->state == NR_SOURCE_WAITING ||
+	       lane->state == NR_SOURCE_OVER || lane->is_parked;
+}
+
+/* Takes one burst. Returns whether there may be more at once. */
+static bool take_burst(struct lane *lane)
+{
+	const struct source_ops *ops = lane->source->ops;
+	int n;
+
+	if (lane_is_idle(lane))
+		return false;
+	n = ops->burst(lane->source, &lane->burst, BURST_MAX,
+		       burst_bytes_max(lane));
+	if (n > 0) {
+		count_burst(lane, &lane->burst);
+		give_burst(lane, &lane->burst);
+		ops->done(lane->source);
+		return true;
+	}
+	if (n == SOURCE_IS_OVER)
+		source_is_over(lane);
+	else if (n == SOURCE_HAS_FAILED)
+		source_has_failed(lane);
+	return false;
+}
+
+/* Without packets: sleeps until there are some, or a command. */
+static void lane_sleep(struct lane *lane)
+{
+	const struct source_ops *ops = lane->source->ops;
+	struct epoll_event events[2];
+	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
+	struct timespec pause;
+	uint64_t ns;
+	int n;
+
+	if (lane_is_idle(lane)) {
+		ppoll(&mailbox, 1, NULL, NULL);
+	} else if (lane->owns_epoll) {
+		ns = ops->wait_ns(lane->source);
+		pause.tv_sec = (time_t)(ns / 1000000000);
+		pause.tv_nsec = (long)(ns % 1000000000);
+		ppoll(&mailbox, 1, &pause, NULL);
+	} else {
+		n = epoll_wait(lane->epoll_fd, events, 2, -1);
+		for (int i = 0; i < n; i++)
+			if (events[i].data.u64 != MAILBOX_EVENT &&
+			    events[i].events & (EPOLLERR | EPOLLHUP))
+				source_has_failed(lane);
+	}
+}
+
+static void *lane_thread(void *arg)
+{
+	struct lane *lane = arg;
+
+	while (!lane->must_stop) {
+		mailbox_clear(&lane->in);
+		run_commands(lane);
+		if (lane->must_stop)
+			break;
+		/* Commands between bursts, without a call on the eventfd. */
+		while (take_burst(lane) && !lane->must_stop)
+			run_commands(lane);
+		if (!lane->must_stop)
+			lane_sleep(lane);
+	}
+	return NULL;
+}
+
+int lane_start(struct lane *lane)
+{
+	int err = pthread_create(&lane->thread, NULL, lane_thread, lane);
+
+	lane->has_thread = err == 0;
+	return -err;
+}
+
+void lane_join(struct lane *lane)
+{
+	if (lane->has_thread)
+		pthread_join(lane->thread, NULL);
+	lane->has_thread = false;
+}
+
+void lane_deinit(struct lane *lane)
+{
+	for (uint32_t i = 0; i < lane->channel_count; i++)
+		lane_channel_deinit(&lane->channels[i]);
+	if (lane->owns_epoll && lane->epoll_fd >= 0)
+		close(lane->epoll_fd);
+	if (lane->source)
+		lane->source->ops->free(lane->source);
+	mailbox_deinit(&lane->in);
+	free(lane->channels);
+}
+
+/* ----------------------------------------------------------- the commands */
+
+void lane_attach(struct lane *lane, struct lane_command *command)
+{
+	struct attach_command *attach = (struct attach_command *)command;
+	struct lane_channel *channel = &lane->channels[attach->channel];
+
+	attach->is_refused = !lane_channel_add(channel, attach->sub,
+					       attach->arena, lane->source);
+	attach->set_aside = channel->arena->admission.set_aside;
+	attach->promised = channel->arena->admission.promised;
+	if (attach->is_refused)
+		return;
+	lane->capture_count++;
+	if (lane->state == NR_SOURCE_OVER)
+		lane_channel_end(channel, NR_END_SOURCE);
+	if (lane->state == NR_SOURCE_WAITING &&
+	    lane->capture_count >= lane->config->wait)
+		lane->state = NR_SOURCE_RUNNING;
+}
+
+void lane_detach(struct lane *lane, struct lane_command *command)
+{
+	struct detach_command *detach = (struct detach_command *)command;
+
+	lane->bells_gone += detach->sub->bells;
+	lane->capture_count--;
+	stream_remove(&lane->channels[detach->channel].stream, detach->sub);
+}
+
+static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
+{
+	const struct subscription *sub;
+
+	msg->lane = lane->number;
+	msg->state = lane->state;
+	msg->captured = lane->captured;
+	msg->bytes = lane->bytes;
+	msg->bursts = lane->bursts;
+	msg->bells = lane->bells_gone;
+	for (uint32_t i = 0; i < lane->channel_count; i++) {
+		sub = lane->channels[i].stream.subscriptions;
+		for (; sub; sub = sub->next)
+			msg->bells += sub->bells;
+	}
+	msg->cpu_ns = cpu_ns();
+}
+
+void lane_stat(struct lane *lane, struct lane_command *command)
+{
+	struct stat_command *stat = (struct stat_command *)command;
+	uint32_t i;
+
+	for (i = 0; i < lane->channel_count; i++) {
+		lane_channel_collect(&lane->channels[i]);
+		lane_channel_settle(&lane->channels[i]);
+		lane_channel_stat(&lane->channels[i], &stat->channels[i]);
+		stat->channels[i].lane = lane->number;
+	}
+	if (stat->source)
+		stat_source(lane, stat->source);
+	for (i = 0; i < stat->entry_count; i++)
+		lane_channel_stat_capture(
+			&lane->channels[stat->entries[i].channel],
+			stat->entries[i].sub, stat->entries[i].msg);
+}
+
+static void drain(struct lane *lane)
+{
+	lane->is_parked = false;
+	while (take_burst(lane))
+		;
+}
+
+void lane_resume(struct lane *lane, struct lane_command *command)
+{
+	struct resume_command *resume = (struct resume_command *)command;
+
+	lane->is_parked = false;
+	if (resume->source) {
+		drain(lane);
+		lane->source->ops->free(lane->source);
+		lane->source = resume->source;
+		resume->source = NULL;
+		if (lane_poll_source(lane))
+			log_error("lane %u of %s cannot wait for its source",
+				  lane->number, lane->config->name);
+		lane->is_parked = false;
+	}
+	lane->state = resume->state;
+}
+
+void lane_stop(struct lane *lane, struct lane_command *command)
+{
+	(void)command;
+	for (uint32_t i = 0; i < lane->channel_count; i++)
+		lane_channel_end(&lane->channels[i], NR_END_SHUTDOWN);
+	lane->must_stop = true;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What a lane does for each of its channels. */
+#ifndef NETRINGD_LANE_CHANNEL_H
+#define NETRINGD_LANE_CHANNEL_H
+
+#include "lane.h"
+
+/*
+ * Adds a capture. @arena is taken if the channel has none yet, else it is NULL.
+ * False: the set-aside cannot hold its guarantee.
+ */
+bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
+		      struct arena *arena, const struct source *source);
+
+/* Filters, cuts and appends; publishes nothing unless a block gets full. */
+void lane_channel_append(struct lane_channel *channel,
+			 const struct burst *burst);
+
+/* Whether @burst can be appended without refusing any capture. */
+bool lane_channel_has_room(const struct lane_channel *channel,
+			   const struct burst *burst);
+
+/* Takes back what was released, lets in who was refused. */
+void lane_channel_collect(struct lane_channel *channel);
+
+/* Publishes what was appended, wakes who sleeps, ends who broke the rules. */
+void lane_channel_settle(struct lane_channel *channel);
+
+/* Nothing more will come: tells all captures so. */
+void lane_channel_end(struct lane_channel *channel, unsigned why);
+
+void lane_channel_stat(const struct lane_channel *channel,
+		       struct nr_msg_channel_lane *msg);
+void lane_channel_stat_capture(const struct lane_channel *channel,
+			       const struct subscription *sub,
+			       struct nr_msg_capture *msg);
+
+void lane_channel_deinit(struct lane_channel *channel);
+
+#endif

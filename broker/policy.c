@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Rights come from who the peer is, never from what it asks for. */
+#include "policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59
+#endif
+
+static int read_groups(struct peer *peer, int socket)
+{
+	socklen_t length = 0;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) &&
+	    errno != ERANGE)
+		return -errno;
+	if (length == 0)
+		return 0;
+	peer->groups = malloc(length);
+	if (!peer->groups)
+		return -ENOMEM;
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, peer->groups,
+		       &length))
+		return -errno;
+	peer->group_count = length / sizeof(gid_t);
+	return 0;
+}
+
+static void read_comm(struct peer *peer)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)peer->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	n = read(fd, peer->comm, sizeof(peer->comm) - 1);
+	close(fd);
+	if (n > 0 && peer->comm[n - 1] == '\n')
+		peer->comm[n - 1] = '\0';
+}
+
+int peer_init(struct peer *peer, int socket, uid_t owner)
+{
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+	int err;
+
+	*peer = (struct peer){ .comm = "?" };
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &length))
+		return -errno;
+	peer->uid = cred.uid;
+	peer->gid = cred.gid;
+	peer->pid = cred.pid;
+	peer->is_owner = cred.uid == owner;
+	err = read_groups(peer, socket);
+	if (err) {
+		peer_deinit(peer);
+		return err;
+	}
+	read_comm(peer);
+	log_escape(peer->comm_text, sizeof(peer->comm_text), peer->comm,
+		   strlen(peer->comm));
+	return 0;
+}
+
+void peer_deinit(struct peer *peer)
+{
+	free(peer->groups);
+	peer->groups = NULL;
+	peer->group_count = 0;
+}
+
+static bool is_member(const struct peer *peer, gid_t gid)
+{
+	if (peer->gid == gid)
+		return true;
+	for (uint32_t i = 0; i < peer->group_count; i++)
+		if (peer->groups[i] == gid)
+			return true;
+	return false;
+}
+
+bool policy_allows(const struct config *config,
+		   const struct config_channel *channel,
+		   const struct peer *peer)
+{
+	if (peer->is_owner || channel->allow_everyone)
+		return true;
+	if (channel->allow_count == 0)
+		return config->socket_gid_set &&
+		       is_member(peer, config->socket_gid);
+	for (uint32_t i = 0; i < channel->allow_count; i++) {
+		const struct config_allow *allow = &channel->allow[i];
+
+		if (allow->is_group ? is_member(peer, allow->id) :
+				      peer->uid == allow->id)
+			return true;
+	}
+	return false;
+}
+
+bool policy_shows_counts(const struct config_channel *channel,
+			 const struct peer *peer)
+{
+	return peer->is_owner || channel->show_counts;
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The engine's half of each verb: one request, one reply, no concurrency. */
+#include "priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+/* Without its warden the engine has nothing to serve. */
+static void warden_is_gone(void)
+{
+	log_error("engine: the warden is gone");
+	exit(1);
+}
+
+static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(PRIV_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { .iov_base = reply, .iov_len = sizeof(*reply) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	struct cmsghdr *cmsg;
+	ssize_t n;
+
+	do
+		n = recvmsg(PRIV_FD_WARDEN, &msg, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(*reply))
+		warden_is_gone();
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (reply->status || fd_count == 0)
+		return reply->status;
+	if (!cmsg || cmsg->cmsg_len != CMSG_LEN(fd_count * sizeof(int)))
+		warden_is_gone();
+	memcpy(fds, CMSG_DATA(cmsg), fd_count * sizeof(int));
+	return 0;
+}
+
+static int ask(const struct priv_request *request, struct priv_reply *reply,
+	       int *fds, unsigned fd_count)
+{
+	ssize_t n;
+
+	do
+		n = send(PRIV_FD_WARDEN, request, sizeof(*request),
+			 MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n != sizeof(*request))
+		warden_is_gone();
+	return receive(reply, fds, fd_count);
+}
+
+int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
+		     struct priv_reply *reply, int fds[PRIV_FDS_MAX])
+{
+	const struct priv_request request = { PRIV_PACKET_OPEN, source,
+					      interface, lane, 0 };
+
+	return ask(&request, reply, fds, 2);
+}
+
+int priv_packet_start(uint32_t source)
+{
+	const struct priv_request request = { .verb = PRIV_PACKET_START,
+					      .source = source };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
+}
+
+int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
+		      struct priv_reply *reply)
+{
+	const struct priv_request request = { PRIV_PACKET_STATS, source,
+					      interface, lane, 0 };
+
+	return ask(&request, reply, NULL, 0);
+}
+
+int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
+		      struct priv_reply *reply)
+{
+	const struct priv_request request = { PRIV_PACKET_ERROR, source,
+					      interface, lane, 0 };
+
+	return ask(&request, reply, NULL, 0);
+}
+
+int priv_return_pages(uint32_t count, int *fd)
+{
+	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,
+					      .count = count };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, fd, 1);
+}
+
+int priv_replay_open(uint32_t source, int *fd)
+{
+	const struct priv_request request = { .verb = PRIV_REPLAY_OPEN,
+					      .source = source };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, fd, 1);
+}
+
+int priv_ready(void)
+{
+	const struct priv_request request = { .verb = PRIV_READY };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
+}

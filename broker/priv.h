@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What the engine may ask of the warden: this table is the policy. Requests
+ * and replies have one fixed size; all that a request can name is an index
+ * into the configuration that the warden holds. priv_x() in the engine asks,
+ * asroot_x() in the warden does.
+ */
+#ifndef NETRINGD_PRIV_H
+#define NETRINGD_PRIV_H
+
+#include <stdint.h>
+
+#define PRIV_FDS_MAX 2
+
+/* Descriptors that the engine is started with. */
+enum priv_fd { PRIV_FD_WARDEN = 3, PRIV_FD_CONFIG = 4, PRIV_FD_LISTENER = 5 };
+
+enum priv_verb {
+	PRIV_PACKET_OPEN = 1, /* fds: AF_PACKET ring, epoll; rejects all yet */
+	PRIV_PACKET_START,    /* a source: its lanes let packets in */
+	PRIV_PACKET_STATS,    /* kernel counters, since the opening */
+	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
+	PRIV_RETURN_PAGES,    /* fd: a BPF array of pages */
+	PRIV_REPLAY_OPEN,     /* fd: the file */
+	PRIV_READY,	      /* the engine serves */
+	PRIV_VERBS,
+};
+
+struct priv_request {
+	uint32_t verb;
+	uint32_t source;    /* index in the configuration */
+	uint32_t interface; /* of the source */
+	uint32_t lane;	    /* of the interface */
+	uint32_t count;	    /* of pages */
+};
+
+enum priv_link { PRIV_LINK_UP, PRIV_LINK_DOWN, PRIV_LINK_GONE, PRIV_LINK_NEW };
+
+struct priv_reply {
+	uint32_t verb; /* as asked */
+	int32_t status; /* 0 or -errno */
+	union {
+		struct {
+			uint64_t ring_size;
+			uint32_t block_size;
+			uint32_t link_type; /* DLT_ */
+			uint32_t mtu;
+		} packet;
+		struct {
+			uint64_t packets; /* of these, some dropped */
+			uint64_t drops;
+			uint64_t freezes;
+		} stats;
+		struct {
+			int32_t error;	/* what SO_ERROR said */
+			uint32_t state; /* enum priv_link */
+		} link;
+	};
+};
+
+/* In the engine, by the control thread only. 0 or -errno. */
+int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
+		     struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
+int priv_packet_start(uint32_t source);
+int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
+		      struct priv_reply *reply);
+int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
+		      struct priv_reply *reply);
+int priv_return_pages(uint32_t count, int *fd);
+int priv_replay_open(uint32_t source, int *fd);
+int priv_ready(void);
+
+#endif

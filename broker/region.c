@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Memory for consumers: a memfd that is fully allocated, made of huge pages,
+ * sealed against every change but ours, and handed out as a description that
+ * was opened read-only.
+ */
+#include "region.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static int proc_fd = -1;
+
+int region_init(void)
+{
+	if (proc_fd >= 0)
+		return 0;
+	proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return proc_fd < 0 ? -errno : 0;
+}
+
+/* A mapping of @fd at an address where huge pages fit. */
+static void *map_aligned(int fd, size_t size)
+{
+	uint8_t *space, *base;
+	size_t head;
+
+	space = mmap(NULL, size + REGION_ALIGN, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (space == MAP_FAILED)
+		return MAP_FAILED;
+	head = -(uintptr_t)space & (REGION_ALIGN - 1);
+	base = mmap(space + head, size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, fd, 0);
+	if (base == MAP_FAILED) {
+		munmap(space, size + REGION_ALIGN);
+		return MAP_FAILED;
+	}
+	if (head)
+		munmap(space, head);
+	munmap(base + size, REGION_ALIGN - head);
+	return base;
+}
+
+/* Allocates every page of @fd, so that no later write can fail or wait. */
+static int allocate(int fd, size_t size)
+{
+	if (ftruncate(fd, (off_t)size) || fallocate(fd, 0, 0, (off_t)size))
+		return -errno;
+	return 0;
+}
+
+static int fill_hugetlb(struct region *region, const char *name, int *fd)
+{
+	*fd = memfd_create(name,
+			   MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
+				   MFD_HUGE_2MB);
+	if (*fd < 0)
+		return -errno;
+	if (allocate(*fd, region->size))
+		goto fail;
+	region->base = map_aligned(*fd, region->size);
+	if (region->base == MAP_FAILED)
+		goto fail;
+	region->is_hugetlb = true;
+	return 0;
+fail:
+	close(*fd);
+	*fd = -1;
+	return -ENOMEM;
+}
+
+static int fill_shmem(struct region *region, const char *name,
+		      bool small_pages, int *fd)
+{
+	int err;
+
+	*fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (*fd < 0)
+		return -errno;
+	err = allocate(*fd, region->size);
+	if (err)
+		goto fail;
+	region->base = map_aligned(*fd, region->size);
+	if (region->base == MAP_FAILED) {
+		err = -errno;
+		goto fail;
+	}
+	if (madvise(region->base, region->size, MADV_POPULATE_WRITE) &&
+	    errno != EINVAL) {
+		err = -errno;
+		goto unmap;
+	}
+	if (madvise(region->base, region->size, MADV_COLLAPSE) &&
+	    !small_pages) {
+		err = REGION_NO_HUGE_PAGES;
+		goto unmap;
+	}
+	return 0;
+unmap:
+	munmap(region->base, region->size);
+fail:
+	close(*fd);
+	*fd = -1;
+	return err;
+}
+
+/* Seals @fd and gives the description to hand out: read-only, by any path. */
+static int seal(int fd)
+{
+	char name[16];
+	int readonly;
+
+	if (fchmod(fd, 0400) ||
+	    fcntl(fd, F_ADD_SEALS,
+		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE |
+			  F_SEAL_SEAL))
+		return -errno;
+	snprintf(name, sizeof(name), "%d", fd);
+	readonly = openat(proc_fd, name, O_RDONLY | O_CLOEXEC);
+	return readonly < 0 ? -errno : readonly;
+}
+
+int region_new(struct region *region, const char *name, size_t size,
+	       bool small_pages)
+{
+	int fd, err;
+
+	*region = (struct region){ .fd = -1, .size = size };
+	err = fill_hugetlb(region, name, &fd);
+	if (err)
+		err = fill_shmem(region, name, small_pages, &fd);
+	if (err)
+		return err;
+	region->fd = seal(fd);
+	close(fd);
+	if (region->fd < 0) {
+		err = region->fd;
+		munmap(region->base, region->size);
+		return err;
+	}
+	return REGION_OK;
+}
+
+void region_free(struct region *region)
+{
+	if (!region->base)
+		return;
+	munmap(region->base, region->size);
+	close(region->fd);
+	*region = (struct region){ .fd = -1 };
+}

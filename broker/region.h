@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Memory that is written here and can only be read elsewhere. */
+#ifndef NETRINGD_REGION_H
+#define NETRINGD_REGION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REGION_ALIGN ((size_t)2 << 20) /* a huge page */
+
+/* Small pages let a consumer stall the broker's writes: see region_new(). */
+enum region_outcome { REGION_OK = 0, REGION_NO_HUGE_PAGES = 1 };
+
+struct region {
+	int fd; /* an O_RDONLY description, to be handed out */
+	uint8_t *base;
+	size_t size;
+	bool is_hugetlb; /* can only be mapped in whole huge pages */
+};
+
+/*
+ * Opens /proc/self/fd while the process still can: descriptors are reopened
+ * read-only through it. Returns 0 or -errno.
+ */
+int region_init(void);
+
+/*
+ * Makes @size bytes (a multiple of REGION_ALIGN) of zeroed, populated,
+ * sealed memory, written through @region->base only.
+ *
+ * A page that a consumer maps can be collapsed into a huge page by it
+ * (MADV_COLLAPSE works on a read-only mapping), and the broker's next write
+ * waits meanwhile; a page that is huge already cannot. So it is huge pages, or
+ * REGION_NO_HUGE_PAGES unless @small_pages. Returns an outcome or -errno.
+ */
+int region_new(struct region *region, const char *name, size_t size,
+	       bool small_pages);
+
+void region_free(struct region *region);
+
+#endif

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The answers to LIST and STAT. The numbers are the lanes', who fill in a
+ * form that is laid out here; a peer sees what it may attach to, and nothing
+ * else.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "capture.h"
+#include "session.h"
+
+static void copy_name(char *to, size_t size, const char *from)
+{
+	snprintf(to, size, "%s", from);
+}
+
+static bool is_visible(const struct session *session,
+		       const struct control_channel *channel)
+{
+	return policy_allows(session->control->config, channel->config,
+			     &session->peer);
+}
+
+/* ------------------------------------------------------------------- LIST */
+
+static bool list_channel(struct session *session,
+			 const struct control_channel *channel)
+{
+	const struct config_source *source = channel->source->config;
+	struct nr_msg_channel msg = {
+		.snaplen = channel->config->snaplen,
+		.lanes = channel->source->lane_count,
+		.captures = channel->capture_count,
+		.link_type = channel->source->lanes[0].source->link_type,
+	};
+
+	copy_name(msg.channel, sizeof(msg.channel), channel->config->name);
+	copy_name(msg.source, sizeof(msg.source), source->name);
+	copy_name(msg.backend, sizeof(msg.backend),
+		  config_backend_name(source->backend));
+	snprintf(msg.filter, sizeof(msg.filter), "%.511s",
+		 channel->config->filter);
+	return session_add(session, &msg.msg, NR_MSG_CHANNEL, sizeof(msg));
+}
+
+void report_list(struct session *session)
+{
+	struct control *control = session->control;
+
+	for (uint32_t i = 0; i < control->channel_count; i++) {
+		if (!is_visible(session, &control->channels[i]))
+			continue;
+		if (!list_channel(session, &control->channels[i])) {
+			session_refuse(session, ENOMEM,
+				       "the broker has no memory left");
+			return;
+		}
+	}
+	session_send(session);
+}
+
+/* ------------------------------------------------------------------- STAT */
+
+/* One lane's form. */
+struct form {
+	struct stat_command command;
+	struct report *report;
+	struct control_source *source;
+	struct nr_msg_source msg;
+	struct nr_msg_capture *captures;
+};
+
+struct report {
+	struct session *session;
+	char channel[NR_NAME_MAX]; /* empty: all */
+	uint32_t form_count;
+	uint32_t pending;
+	struct form forms[];
+};
+
+static void report_free(struct report *report)
+{
+	for (uint32_t i = 0; i < report->form_count; i++) {
+		free(report->forms[i].captures);
+		free(report->forms[i].command.entries);
+		free(report->forms[i].command.channels);
+	}
+	free(report);
+}
+
+static bool is_asked(const struct report *report,
+		     const struct control_channel *channel)
+{
+	return is_visible(report->session, channel) &&
+	       (!report->channel[0] ||
+		strcmp(report->channel, channel->config->name) == 0);
+}
+
+/*
+ * What a source captures, a peer may know that may know it of one of its
+ * channels: to others it is the host's traffic.
+ */
+static bool shows_source(const struct report *report,
+			 const struct control_source *source)
+{
+	const struct control *control = report->session->control;
+
+	for (uint32_t i = 0; i < control->channel_count; i++)
+		if (control->channels[i].source == source &&
+		    is_asked(report, &control->channels[i]) &&
+		    policy_shows_counts(control->channels[i].config,
+					&report->session->peer))
+			return true;
+	return false;
+}
+
+static bool add_source(const struct report *report, struct form *form)
+{
+	const struct config_source *config = form->source->config;
+	const struct control *control = report->session->control;
+	struct nr_msg_source *msg = &form->msg;
+	const struct lane *lane = form->command.base.lane;
+	struct priv_reply reply;
+
+	copy_name(msg->source, sizeof(msg->source), config->name);
+	copy_name(msg->backend, sizeof(msg->backend),
+		  config_backend_name(config->backend));
+	snprintf(msg->interface, sizeof(msg->interface), "%.63s",
+		 lane->interface);
+	if (config->backend == BACKEND_PACKET &&
+	    priv_packet_stats((uint32_t)(form->source - control->sources),
+			      msg->lane / config->lanes,
+			      msg->lane % config->lanes, &reply) == 0) {
+		msg->kernel_drops = reply.stats.drops;
+		msg->freezes = reply.stats.freezes;
+		msg->ring_bytes = config->ring_size;
+	}
+	return session_add(report->session, &msg->msg, NR_MSG_SOURCE,
+			   sizeof(*msg));
+}
+
+static bool add_channel_lane(const struct report *report,
+			     const struct control_channel *channel,
+			     struct nr_msg_channel_lane *msg)
+{
+	copy_name(msg->channel, sizeof(msg->channel), channel->config->name);
+	msg->counts_shown = policy_shows_counts(channel->config,
+						&report->session->peer);
+	if (!msg->counts_shown) {
+		msg->seen = 0;
+		msg->filtered = 0;
+	}
+	return session_add(report->session, &msg->msg, NR_MSG_CHANNEL_LANE,
+			   sizeof(*msg));
+}
+
+static bool add_capture(const struct report *report,
+			const struct capture *capture,
+			struct nr_msg_capture *msg)
+{
+	const struct session *session = capture->session;
+
+	copy_name(msg->channel, sizeof(msg->channel),
+		  capture->channel->config->name);
+	memcpy(msg->comm, session->peer.comm, sizeof(msg->comm));
+	msg->uid = session->peer.uid;
+	msg->pid = (uint32_t)session->peer.pid;
+	msg->attached_ns = capture->attached_ns;
+	if (!policy_shows_counts(capture->channel->config,
+				 &report->session->peer)) {
+		msg->seen = 0;
+		msg->filtered = 0;
+	}
+	return session_add(report->session, &msg->msg, NR_MSG_CAPTURE,
+			   sizeof(*msg));
+}
+
+/* The capture behind an id, if it still is there. */
+static const struct capture *find_capture(const struct control *control,
+					  uint32_t id)
+{
+	const struct session *session;
+
+	for (session = control->sessions; session; session = session->next)
+		if (session->capture && session->capture->id == id)
+			return session->capture;
+	return NULL;
+}
+
+static bool add_form_channels(struct report *report, struct form *form)
+{
+	struct control *control = report->session->control;
+
+	for (uint32_t i = 0; i < control->channel_count; i++) {
+		struct control_channel *channel = &control->channels[i];
+
+		if (channel->source == form->source &&
+		    is_asked(report, channel) &&
+		    !add_channel_lane(report, channel,
+				      &form->command.channels[channel->index]))
+			return false;
+	}
+	return true;
+}
+
+static bool add_form_captures(struct report *report, struct form *form)
+{
+	for (uint32_t i = 0; i < form->command.entry_count; i++) {
+		const struct capture *capture =
+			find_capture(report->session->control,
+				     form->captures[i].capture_id);
+
+		if (capture && !add_capture(report, capture,
+					    &form->captures[i]))
+			return false;
+	}
+	return true;
+}
+
+static bool add_all(struct report *report)
+{
+	bool ok = true;
+	uint32_t i;
+
+	for (i = 0; i < report->form_count && ok; i++)
+		if (report->forms[i].command.source)
+			ok = add_source(report, &report->forms[i]);
+	for (i = 0; i < report->form_count && ok; i++)
+		ok = add_form_channels(report, &report->forms[i]);
+	for (i = 0; i < report->form_count && ok; i++)
+		ok = add_form_captures(report, &report->forms[i]);
+	return ok;
+}
+
+static void form_is_done(struct lane_command *command)
+{
+	struct form *form = command->owner;
+	struct report *report = form->report;
+	struct session *session = report->session;
+	bool ok;
+
+	if (--report->pending > 0)
+		return;
+	if (session->state == SESSION_CLOSING) {
+		report_free(report);
+		session_settle(session);
+		return;
+	}
+	session->pending--;
+	ok = add_all(report);
+	report_free(report);
+	if (ok)
+		session_send(session);
+	else
+		session_refuse(session, ENOMEM, "the broker has no memory left");
+}
+
+/* Lays out entries for the captures that hang on @lane. */
+static int list_captures(struct form *form, const struct lane *lane)
+{
+	struct session *session = form->report->session->control->sessions;
+	uint32_t count = 0;
+
+	for (; session; session = session->next)
+		count++;
+	form->captures = calloc(count, sizeof(*form->captures));
+	form->command.entries = calloc(count, sizeof(struct stat_entry));
+	if (!form->captures || !form->command.entries)
+		return -ENOMEM;
+	session = form->report->session->control->sessions;
+	for (; session; session = session->next) {
+		struct capture *capture = session->capture;
+
+		if (!capture || !is_asked(form->report, capture->channel))
+			continue;
+		for (uint32_t i = 0; i < capture->lane_count; i++) {
+			uint32_t n = form->command.entry_count;
+
+			if (capture->lanes[i].lane != lane ||
+			    !capture->lanes[i].is_attached)
+				continue;
+			form->captures[n].capture_id = capture->id;
+			form->captures[n].lane = lane->number;
+			form->command.entries[n].channel =
+				capture->channel->index;
+			form->command.entries[n].sub = &capture->lanes[i].sub;
+			form->command.entries[n].msg = &form->captures[n];
+			form->command.entry_count++;
+		}
+	}
+	return 0;
+}
+
+static int lay_out(struct report *report, struct control_source *source)
+{
+	bool shows = shows_source(report, source);
+
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct form *form = &report->forms[report->form_count++];
+		struct lane *lane = &source->lanes[l];
+
+		form->report = report;
+		form->source = source;
+		form->command.base.run = lane_stat;
+		form->command.base.done = form_is_done;
+		form->command.base.owner = form;
+		form->command.base.lane = lane;
+		form->command.source = shows ? &form->msg : NULL;
+		form->command.channels =
+			calloc(lane->channel_count + 1,
+			       sizeof(*form->command.channels));
+		if (!form->command.channels || list_captures(form, lane))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static bool is_concerned(const struct report *report,
+			 const struct control_source *source)
+{
+	const struct control *control = report->session->control;
+
+	for (uint32_t i = 0; i < control->channel_count; i++)
+		if (control->channels[i].source == source &&
+		    is_asked(report, &control->channels[i]))
+			return true;
+	return false;
+}
+
+static struct report *report_new(struct session *session, const char *channel)
+{
+	struct control *control = session->control;
+	struct report *report;
+	uint32_t lanes = 0;
+
+	for (uint32_t i = 0; i < control->source_count; i++)
+		lanes += control->sources[i].lane_count;
+	report = calloc(1, sizeof(*report) + lanes * sizeof(struct form));
+	if (!report)
+		return NULL;
+	report->session = session;
+	copy_name(report->channel, sizeof(report->channel), channel);
+	for (uint32_t i = 0; i < control->source_count; i++) {
+		if (!is_concerned(report, &control->sources[i]))
+			continue;
+		if (lay_out(report, &control->sources[i])) {
+			report_free(report);
+			return NULL;
+		}
+	}
+	return report;
+}
+
+void report_stat(struct session *session, const char *channel)
+{
+	struct report *report = report_new(session, channel);
+
+	if (!report) {
+		session_refuse(session, ENOMEM, "the broker has no memory left");
+		return;
+	}
+	if (report->form_count == 0) {
+		report_free(report);
+		session_send(session);
+		return;
+	}
+	session->state = SESSION_REPORTING;
+	session->deadline_ns = 0;
+	session->pending++;
+	report->pending = report->form_count;
+	for (uint32_t i = 0; i < report->form_count; i++)
+		lane_send(report->forms[i].command.base.lane,
+			  &report->forms[i].command.base);
+}

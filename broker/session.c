@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A session reads one message at a time and answers it. What a client may say
+ * depends on the state: a request first, an acknowledgement after an attach,
+ * nothing else ever.
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../client/wire.h"
+#include "capture.h"
+#include "log.h"
+
+#define MS UINT64_C(1000000)
+#define REQUEST_DEADLINE (5000 * MS)
+#define READ_DEADLINE (5000 * MS)
+
+static void session_free(struct session *session)
+{
+	session->account->connections--;
+	*session->link = session->next;
+	if (session->next)
+		session->next->link = session->link;
+	capture_free(session->capture);
+	peer_deinit(&session->peer);
+	close(session->event.fd);
+	free(session->out);
+	free(session);
+}
+
+void session_close(struct session *session, const char *why)
+{
+	const struct capture *capture = session->capture;
+
+	if (session->state == SESSION_CLOSING)
+		return;
+	if (why || capture)
+		log_info("%s uid %u pid %d (%s)%s%s: %s",
+			 capture ? "detach" : "close", session->peer.uid,
+			 (int)session->peer.pid, session->peer.comm_text,
+			 capture ? " channel " : "",
+			 capture ? capture->channel->config->name : "",
+			 why ? why : "it hung up");
+	session->state = SESSION_CLOSING;
+	session->deadline_ns = 0;
+	control_unwatch(session->control, &session->event);
+	/* The peer sees its end now, the descriptor goes with the last lane. */
+	shutdown(session->event.fd, SHUT_RDWR);
+	if (session->capture)
+		capture_detach(session->capture);
+	if (session->pending == 0)
+		session_free(session);
+}
+
+void session_settle(struct session *session)
+{
+	session->pending--;
+	if (session->state == SESSION_CLOSING && session->pending == 0)
+		session_free(session);
+}
+
+void session_refuse(struct session *session, int code, const char *format, ...)
+{
+	struct nr_msg_error error = { .code = (uint32_t)code };
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error.text, sizeof(error.text), format, args);
+	va_end(args);
+	wire_init(&error.msg, NR_MSG_ERROR, sizeof(error), session->request);
+	(void)wire_send(session->event.fd, &error.msg, NULL, 0);
+	session_close(session, error.text);
+}
+
+/* ---------------------------------------------------------------- answers */
+
+bool session_add(struct session *session, struct nr_msg *msg, uint32_t type,
+		 size_t length)
+{
+	size_t size = session->out_length + length;
+
+	if (size > session->out_size) {
+		uint8_t *out = realloc(session->out, size * 2);
+
+		if (!out)
+			return false;
+		session->out = out;
+		session->out_size = size * 2;
+	}
+	wire_init(msg, type, length, session->request);
+	memcpy(session->out + session->out_length, msg, length);
+	session->out_length = size;
+	return true;
+}
+
+/* Sends as much as the peer takes. */
+static void flush_out(struct session *session)
+{
+	while (session->out_sent < session->out_length) {
+		struct nr_msg msg;
+		uint8_t *next = session->out + session->out_sent;
+		int err;
+
+		memcpy(&msg, next, sizeof(msg));
+		err = wire_send(session->event.fd, (struct nr_msg *)(void *)next,
+				NULL, 0);
+		if (err == -EAGAIN)
+			return;
+		if (err) {
+			session_close(session, NULL);
+			return;
+		}
+		session->out_sent += msg.length;
+	}
+	session_close(session, NULL);
+}
+
+void session_send(struct session *session)
+{
+	struct nr_msg done;
+
+	if (!session_add(session, &done, NR_MSG_DONE, sizeof(done))) {
+		session_refuse(session, ENOMEM, "the broker has no memory left");
+		return;
+	}
+	session->state = SESSION_SENDING;
+	session->deadline_ns = control_now_ns() + READ_DEADLINE;
+	control_change(session->control, &session->event, EPOLLOUT);
+	flush_out(session);
+}
+
+/* --------------------------------------------------------------- requests */
+
+/* "lan, dns": what this peer may attach to. */
+static void name_channels(const struct session *session, char *text,
+			  size_t size)
+{
+	const struct control *control = session->control;
+	size_t used = 0;
+
+	text[0] = '\0';
+	for (uint32_t i = 0; i < control->channel_count; i++) {
+		const struct config_channel *c = control->channels[i].config;
+
+		if (!policy_allows(control->config, c, &session->peer) ||
+		    used + strlen(c->name) + 3 > size)
+			continue;
+		used += (size_t)snprintf(text + used, size - used, "%s%s",
+					 used ? ", " : "", c->name);
+	}
+}
+
+/*
+ * The channel of that name, or NULL after a refusal. A channel that the peer
+ * may not attach to is no secret: its name is what it has to ask for.
+ */
+static struct control_channel *find_channel(struct session *session,
+					    const char *name)
+{
+	struct control *control = session->control;
+	char known[256], escaped[NR_NAME_MAX * 4];
+
+	for (uint32_t i = 0; i < control->channel_count; i++) {
+		struct control_channel *channel = &control->channels[i];
+
+		if (strcmp(channel->config->name, name) != 0)
+			continue;
+		if (policy_allows(control->config, channel->config,
+				  &session->peer))
+			return channel;
+		session_refuse(session, EACCES,
+			       "channel '%s' does not allow user %u: its "
+			       "'allow =' would have to name that user or one "
+			       "of its groups", name, session->peer.uid);
+		return NULL;
+	}
+	name_channels(session, known, sizeof(known));
+	log_escape(escaped, sizeof(escaped), name, strlen(name));
+	session_refuse(session, ENOENT,
+		       "there is no channel '%s'; this user may attach to: %s",
+		       escaped, known[0] ? known : "none");
+	return NULL;
+}
+
+static void take_attach(struct session *session, struct wire_msg *msg)
+{
+	struct nr_msg_attach *request = (struct nr_msg_attach *)msg->bytes;
+	struct control_channel *channel;
+
+	request->channel[NR_NAME_MAX - 1] = '\0';
+	if (!account_take_attach(session->account,
+				 session->control->config->attach_rate,
+				 control_now_ns())) {
+		session_refuse(session, EAGAIN,
+			       "user %u attaches more than %u times a second: "
+			       "try again later", session->peer.uid,
+			       session->control->config->attach_rate);
+		return;
+	}
+	channel = find_channel(session, request->channel);
+	if (channel)
+		capture_attach(session, channel, request);
+}
+
+static void take_ack(struct session *session, struct wire_msg *msg)
+{
+	(void)msg;
+	session->state = SESSION_ATTACHED;
+	session->deadline_ns = 0;
+}
+
+static void take_list(struct session *session, struct wire_msg *msg)
+{
+	(void)msg;
+	report_list(session);
+}
+
+static void take_stat(struct session *session, struct wire_msg *msg)
+{
+	struct nr_msg_stat *request = (struct nr_msg_stat *)msg->bytes;
+
+	request->channel[NR_NAME_MAX - 1] = '\0';
+	if (!request->channel[0] || find_channel(session, request->channel))
+		report_stat(session, request->channel);
+}
+
+/* All that a client may say, and when. */
+static const struct request {
+	uint32_t type;
+	enum session_state state;
+	size_t length;
+	void (*take)(struct session *session, struct wire_msg *msg);
+} requests[] = {
+	{ NR_MSG_ATTACH, SESSION_NEW, sizeof(struct nr_msg_attach),
+	  take_attach },
+	{ NR_MSG_ACK, SESSION_UNACKED, sizeof(struct nr_msg), take_ack },
+	{ NR_MSG_LIST, SESSION_NEW, sizeof(struct nr_msg), take_list },
+	{ NR_MSG_STAT, SESSION_NEW, sizeof(struct nr_msg_stat), take_stat },
+};
+
+static void take_message(struct session *session, struct wire_msg *msg)
+{
+	if (msg->msg.major != NR_ABI_MAJOR) {
+		session_refuse(session, EPROTONOSUPPORT,
+			       "the client speaks version %u of the protocol, "
+			       "this broker version %u: use a libnetring of the "
+			       "broker's release", msg->msg.major,
+			       NR_ABI_MAJOR);
+		return;
+	}
+	session->request = msg->msg.id;
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		if (requests[i].type != msg->msg.type)
+			continue;
+		if (requests[i].state != session->state)
+			session_close(session, "a request at the wrong moment");
+		else if (msg->length < requests[i].length)
+			session_close(session, "a request that is too short");
+		else
+			requests[i].take(session, msg);
+		return;
+	}
+	session_close(session, "an unknown request");
+}
+
+static void read_message(struct session *session)
+{
+	struct wire_msg msg;
+	int n = wire_recv(session->event.fd, &msg);
+
+	if (n == -EAGAIN)
+		return;
+	if (n == 0 || n == -ECONNRESET) {
+		session_close(session, NULL);
+	} else if (n < 0) {
+		session_close(session, "a message that is none");
+	} else if (msg.fd_count > 0) {
+		wire_close_fds(&msg);
+		session_close(session, "a message with descriptors");
+	} else {
+		take_message(session, &msg);
+	}
+}
+
+static void handle(struct control *control, struct event *event,
+		   uint32_t events)
+{
+	struct session *session = (struct session *)event;
+
+	(void)control;
+	if (events & EPOLLIN)
+		read_message(session);
+	else if (events & (EPOLLHUP | EPOLLERR))
+		session_close(session, NULL);
+	else if (events & EPOLLOUT)
+		flush_out(session);
+}
+
+/* ---------------------------------------------------------------- the life */
+
+/* The reason not to serve this peer at all, or NULL. */
+static const char *unwelcome(const struct session *session)
+{
+	const struct control *control = session->control;
+
+	if (control->has_privilege && session->peer.uid == control->own_uid)
+		return "it has the engine's own uid";
+	if (session->account->connections >= control->config->max_connections)
+		return "its user has too many connections";
+	return NULL;
+}
+
+static void link_session(struct session *session)
+{
+	struct control *control = session->control;
+
+	session->account->connections++;
+	session->next = control->sessions;
+	session->link = &control->sessions;
+	if (session->next)
+		session->next->link = &session->next;
+	control->sessions = session;
+}
+
+void session_accept(struct control *control, int fd)
+{
+	struct session *session = calloc(1, sizeof(*session));
+	const char *why;
+
+	if (!session || peer_init(&session->peer, fd, control->owner)) {
+		free(session);
+		close(fd);
+		return;
+	}
+	session->control = control;
+	session->event = (struct event){ .fd = fd, .handle = handle };
+	session->account = account_get(&control->accounts, session->peer.uid);
+	session->deadline_ns = control_now_ns() + REQUEST_DEADLINE;
+	if (!session->account ||
+	    control_watch(control, &session->event, EPOLLIN)) {
+		peer_deinit(&session->peer);
+		free(session);
+		close(fd);
+		return;
+	}
+	why = unwelcome(session);
+	link_session(session);
+	if (why)
+		session_refuse(session, ENOSPC, "refused: %s", why);
+}
+
+static void is_late(struct session *session)
+{
+	switch (session->state) {
+	case SESSION_NEW:
+		session_close(session, "it asked for nothing");
+		break;
+	case SESSION_UNACKED:
+		session_close(session, "it did not acknowledge in time");
+		break;
+	default:
+		session_close(session, "it does not read its answer");
+	}
+}
+
+uint64_t session_check_deadlines(struct control *control)
+{
+	uint64_t now = control_now_ns(), next = 0;
+	struct session *session, *following;
+
+	for (session = control->sessions; session; session = following) {
+		following = session->next;
+		if (session->deadline_ns == 0)
+			continue;
+		if (session->deadline_ns <= now)
+			is_late(session);
+		else if (next == 0 || session->deadline_ns < next)
+			next = session->deadline_ns;
+	}
+	return next;
+}
+
+void session_close_all(struct control *control)
+{
+	struct session *session, *following;
+
+	for (session = control->sessions; session; session = following) {
+		following = session->next;
+		/* The lanes have ended: nobody else knows the session. */
+		shutdown(session->event.fd, SHUT_RDWR);
+		session_free(session);
+	}
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One ordered sequence of records, in blocks of an arena, read by any number
+ * of captures. Appending costs the same however many they are.
+ */
+#ifndef NETRINGD_STREAM_H
+#define NETRINGD_STREAM_H
+
+#include <string.h>
+
+#include <netring/ring.h>
+
+#include "arena.h"
+#include "source.h"
+#include "subscription.h"
+
+struct stream {
+	struct arena *arena;
+	struct nr_stream *shared; /* its slot in the arena */
+	uint32_t slot;
+	struct subscription *subscriptions;
+	uint32_t subscription_count;
+
+	/* the open block; valid while there are captures */
+	struct nr_block *block;
+	uint32_t block_index;
+	uint32_t appended;  /* records written */
+	uint32_t published; /* of these, readable */
+	uint8_t *front;	    /* where the next record goes */
+	uint8_t *back;	    /* start of the last packet's bytes */
+	uint16_t link_type;
+	bool has_changed; /* a store since the last wake-up */
+
+	uint64_t block_seq; /* sequence number of its record 0 */
+	uint64_t bytes;	    /* captured bytes, ever */
+};
+
+/* Sequence number that the next record will have. */
+static inline uint64_t stream_seq(const struct stream *stream)
+{
+	return stream->block_seq + stream->appended;
+}
+
+static inline uint64_t stream_published_seq(const struct stream *stream)
+{
+	return stream->block_seq + stream->published;
+}
+
+void stream_init(struct stream *stream, struct arena *arena, uint32_t slot);
+
+/*
+ * Adds a capture: draws its guarantee (and the open block of the first) and
+ * offers it the open block. False, with nothing done: the set-aside has not
+ * enough left.
+ */
+bool stream_add(struct stream *stream, struct subscription *sub,
+		uint16_t link_type);
+
+/* Removes a capture and all it holds. The last one takes the block along. */
+void stream_remove(struct stream *stream, struct subscription *sub);
+
+/* Closes the open block, opens the next, hands it over. */
+void stream_turn_over(struct stream *stream, uint16_t link_type);
+
+/* Whether a turn-over now would refuse nobody. */
+bool stream_has_room(const struct stream *stream);
+
+/* Whether @records with together @bytes fit the open block. */
+bool stream_fits(const struct stream *stream, uint32_t records, size_t bytes);
+
+/* Start of a burst: takes releases, lets in who was refused. */
+void stream_collect(struct stream *stream);
+
+/* End of a burst: publishes, by one store for all captures. */
+void stream_publish(struct stream *stream);
+
+/* After all stores: wakes who sleeps. */
+void stream_ring(struct stream *stream);
+
+/* Packet bytes start at multiples of this. */
+#define STREAM_ALIGN 16
+
+/*
+ * Appends the first @caplen bytes of a packet. Nothing beyond them is read,
+ * nothing but the record and them is written.
+ */
+static inline void stream_append(struct stream *stream,
+				 const struct packet *packet, uint32_t caplen)
+{
+	struct nr_record *record;
+	uint8_t *bytes;
+
+	bytes = (uint8_t *)((uintptr_t)(stream->back - caplen) &
+			    ~(uintptr_t)(STREAM_ALIGN - 1));
+	if (bytes < stream->front + sizeof(*record)) {
+		stream_turn_over(stream, stream->link_type);
+		bytes = (uint8_t *)((uintptr_t)(stream->back - caplen) &
+				    ~(uintptr_t)(STREAM_ALIGN - 1));
+	}
+	memcpy(bytes, packet->data, caplen);
+	record = (struct nr_record *)(void *)stream->front;
+	record->ts_ns = packet->ts_ns;
+	record->offset = (uint32_t)(bytes - stream->arena->region.base);
+	record->caplen = caplen;
+	record->wirelen = packet->wirelen;
+	record->flow_hash = packet->flow_hash;
+	record->vlan_tci = packet->vlan_tci;
+	record->vlan_tpid = packet->vlan_tpid;
+	record->flags = packet->flags;
+	if (caplen < packet->wirelen)
+		record->flags |= NR_TRUNCATED;
+	record->interface = packet->interface;
+	stream->front += sizeof(*record);
+	stream->back = bytes;
+	stream->appended++;
+	stream->bytes += caplen;
+}
+
+#endif

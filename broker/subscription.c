@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Lending blocks to one capture. The ids that it writes into its return page
+ * are looked up in a private table: a wrong or a doubled one ends the capture
+ * and changes nothing else.
+ */
+#include "subscription.h"
+
+#include <sys/socket.h>
+#include <time.h>
+
+#include <netring/proto.h>
+
+#include "stream.h"
+
+/* A ring that takes longer is slow; after so many the capture is ended. */
+#define RING_SLOW_NS 200000
+#define RING_SLOW_MAX 16
+#define RING_DEADLY_NS 10000000
+
+#define LEASE_NONE UINT32_MAX
+
+void subscription_init(struct subscription *sub, struct nr_ring *ring,
+		       const struct nr_return *page, uint32_t lease_count,
+		       uint32_t guarantee, uint32_t budget)
+{
+	uint32_t slots = 1;
+
+	while (slots < lease_count)
+		slots *= 2;
+	sub->ring = ring;
+	sub->page = page;
+	sub->lease_count = lease_count;
+	sub->grant = (struct grant){
+		.guarantee = guarantee,
+		.budget = budget,
+	};
+	sub->refused_at = NR_SEQ_NONE;
+	for (uint32_t i = 0; i < lease_count; i++)
+		sub->leases[i].next_free = i + 1 < lease_count ? i + 1 :
+								 LEASE_NONE;
+	ring->magic = NR_RING_MAGIC;
+	ring->capture_id = sub->capture_id;
+	ring->lane = sub->lane;
+	ring->slots = slots;
+	ring->slot_offset = sizeof(struct nr_ring);
+	ring->slot_stride = sizeof(struct nr_descriptor);
+	ring->leases = lease_count;
+	ring->refused_at = NR_SEQ_NONE;
+	/* Last: a reader that finds the version finds the rest. */
+	__atomic_store_n(&ring->version, NR_ABI_VERSION, __ATOMIC_RELEASE);
+}
+
+static void share_loss(struct subscription *sub)
+{
+	nr_ring_store_loss(sub->ring, sub->lost, sub->refused_at,
+			   sub->refusals);
+}
+
+static void refuse(struct subscription *sub, uint64_t seq)
+{
+	if (sub->state == SUBSCRIPTION_REFUSED)
+		return;
+	sub->state = SUBSCRIPTION_REFUSED;
+	sub->refused_at = seq;
+	sub->refusals++;
+	share_loss(sub);
+}
+
+static void admit(struct subscription *sub, uint64_t seq)
+{
+	if (sub->state != SUBSCRIPTION_REFUSED)
+		return;
+	sub->state = SUBSCRIPTION_ADMITTED;
+	sub->lost += seq - sub->refused_at;
+	sub->refused_at = NR_SEQ_NONE;
+	share_loss(sub);
+}
+
+static void queue_descriptor(struct subscription *sub, uint32_t index,
+			     uint64_t seq, uint32_t first)
+{
+	struct nr_ring *ring = sub->ring;
+	struct nr_descriptor *slots = (struct nr_descriptor *)(ring + 1);
+	struct nr_descriptor *slot = &slots[sub->head & (ring->slots - 1)];
+	const struct lease *lease = &sub->leases[index];
+
+	slot->lease = (uint64_t)lease->generation << 16 | index;
+	slot->seq = seq;
+	slot->arena_id = sub->stream->arena->id;
+	slot->block = lease->block;
+	slot->first = first;
+	slot->flags = 0;
+	nr_ring_publish(ring, ++sub->head);
+}
+
+void subscription_offer(struct subscription *sub, uint32_t first)
+{
+	struct stream *stream = sub->stream;
+	uint64_t seq = stream->block_seq + first;
+	uint32_t index = sub->free_lease;
+	enum admission_charge charge;
+	struct lease *lease;
+
+	if (sub->state == SUBSCRIPTION_ENDED)
+		return;
+	if (index == LEASE_NONE) {
+		refuse(sub, seq);
+		return;
+	}
+	charge = admission_lease(&stream->arena->admission, &sub->grant,
+				 stream->block_index);
+	if (charge == CHARGE_NONE) {
+		refuse(sub, seq);
+		return;
+	}
+	admit(sub, seq);
+	lease = &sub->leases[index];
+	sub->free_lease = lease->next_free;
+	lease->block = stream->block_index;
+	lease->charge = charge;
+	if (++sub->held > sub->held_high)
+		sub->held_high = sub->held;
+	queue_descriptor(sub, index, seq, first);
+	stream->has_changed = true;
+}
+
+static void release(struct subscription *sub, uint32_t index)
+{
+	struct lease *lease = &sub->leases[index];
+
+	admission_release(&sub->stream->arena->admission, &sub->grant,
+			  lease->block, lease->charge);
+	lease->charge = CHARGE_NONE;
+	lease->generation++;
+	lease->next_free = sub->free_lease;
+	sub->free_lease = index;
+	sub->held--;
+}
+
+/* The only place that reads what the capture wrote about its leases. */
+void subscription_collect(struct subscription *sub)
+{
+	uint64_t head = nr_return_head(sub->page);
+
+	if (head == sub->tail || sub->offence)
+		return;
+	if (head - sub->tail > sub->held) {
+		sub->offence = "released more than it holds";
+		return;
+	}
+	for (; sub->tail != head; sub->tail++) {
+		uint64_t id = nr_return_slot(sub->page, sub->tail);
+		uint64_t index = id & 0xffff;
+
+		if (index >= sub->lease_count ||
+		    sub->leases[index].charge == CHARGE_NONE ||
+		    sub->leases[index].generation != id >> 16) {
+			sub->offence = "released what it does not hold";
+			return;
+		}
+		release(sub, (uint32_t)index);
+	}
+}
+
+void subscription_drop(struct subscription *sub)
+{
+	for (uint32_t i = 0; i < sub->lease_count; i++)
+		if (sub->leases[i].charge != CHARGE_NONE)
+			release(sub, i);
+}
+
+void subscription_end(struct subscription *sub, unsigned why)
+{
+	if (sub->state == SUBSCRIPTION_ENDED)
+		return;
+	/* What it was refused to the end is lost, and shown as such. */
+	sub->ended_at = stream_published_seq(sub->stream);
+	admit(sub, sub->ended_at);
+	sub->state = SUBSCRIPTION_ENDED;
+	nr_ring_end(sub->ring, NR_END_WORD(sub->ended_at + 1, why));
+	sub->stream->has_changed = true;
+}
+
+static uint64_t thread_cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/*
+ * A ring wakes everybody who polls the connection, so its cost is in the hands
+ * of the capture: a thousand threads waiting on it cost the lane 10 ms. Time
+ * of this thread, not of the clock: being preempted is not its fault.
+ */
+static void send_bell(struct subscription *sub)
+{
+	const struct nr_msg bell = {
+		.major = NR_ABI_MAJOR,
+		.minor = NR_ABI_MINOR,
+		.type = NR_MSG_BELL,
+		.length = sizeof(bell),
+	};
+	uint64_t start = thread_cpu_ns(), took;
+
+	/* EAGAIN: bells enough are waiting. EPIPE: the session will see it. */
+	(void)send(sub->bell, &bell, sizeof(bell), MSG_DONTWAIT | MSG_NOSIGNAL);
+	sub->bells++;
+	took = thread_cpu_ns() - start;
+	if (took < RING_SLOW_NS)
+		return;
+	if (took > RING_DEADLY_NS || ++sub->slow_rings == RING_SLOW_MAX)
+		sub->offence = "makes its doorbell slow";
+}
+
+void subscription_ring(struct subscription *sub)
+{
+	uint64_t armed = nr_return_armed(sub->page);
+
+	if (armed == sub->rung)
+		return;
+	sub->rung = armed;
+	send_bell(sub);
+}
+
+uint64_t subscription_lost(const struct subscription *sub)
+{
+	if (sub->refused_at == NR_SEQ_NONE)
+		return sub->lost;
+	return sub->lost + stream_published_seq(sub->stream) - sub->refused_at;
+}
+
+bool subscription_has_room(const struct subscription *sub)
+{
+	return sub->state == SUBSCRIPTION_ENDED ||
+	       (sub->state == SUBSCRIPTION_ADMITTED &&
+		sub->free_lease != LEASE_NONE &&
+		admission_has_room(&sub->stream->arena->admission,
+				   &sub->grant));
+}

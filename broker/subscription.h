@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The broker's side of a capture on one lane: what was lent to it, what it
+ * gave back, and how to wake it. Owned by the lane from the attach to the
+ * detach; everything here is the lane's plain memory but for the ring slice
+ * (the capture reads it) and the return page (the capture writes it).
+ */
+#ifndef NETRINGD_SUBSCRIPTION_H
+#define NETRINGD_SUBSCRIPTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <netring/ring.h>
+
+#include "admission.h"
+#include "mailbox.h"
+
+struct stream;
+
+/* A lent block. The id that goes out is generation << 16 | index. */
+struct lease {
+	uint32_t block;
+	uint32_t generation;
+	uint32_t charge; /* enum admission_charge; NONE: the entry is free */
+	uint32_t next_free;
+};
+
+enum subscription_state {
+	SUBSCRIPTION_ADMITTED, /* it can read the stream's open block */
+	SUBSCRIPTION_REFUSED,  /* it holds too much: see refused_at */
+	SUBSCRIPTION_ENDED,    /* the end word is out */
+};
+
+struct subscription {
+	struct subscription *next; /* of the stream's captures */
+	struct stream *stream;
+	struct nr_ring *ring;
+	const struct nr_return *page;
+	int bell; /* the connection; borrowed from the session */
+	uint32_t capture_id;
+	uint32_t lane;
+	enum subscription_state state;
+	struct grant grant;
+	uint32_t lease_count; /* slots, leases and release slots of it */
+	uint32_t held;
+	uint32_t held_high;
+	uint32_t free_lease;
+	uint64_t head; /* descriptors queued */
+	uint64_t tail; /* releases taken */
+	uint64_t rung; /* value of armed that was last answered */
+	uint64_t bells;
+	uint64_t ended_at; /* sequence number, once it has ended */
+	uint64_t refused_at;
+	uint64_t lost;
+	uint64_t refusals;
+	uint32_t slow_rings;
+	const char *offence; /* why it is to be ended, or NULL */
+	struct mailbox *out; /* to the control thread */
+	struct lane_command evicted; /* what is put there then */
+	struct lease leases[NR_LEASES_MAX];
+};
+
+/*
+ * Prepares @sub for @lease_count leases, of which @guarantee are promised; ring and
+ * page are zeroed memory that it borrows. Writes the slice's header.
+ */
+void subscription_init(struct subscription *sub, struct nr_ring *ring,
+		       const struct nr_return *page, uint32_t lease_count,
+		       uint32_t guarantee, uint32_t budget);
+
+/*
+ * Offers the stream's open block from record @first on. If admission grants
+ * it, a descriptor is queued; else what follows is lost to this capture.
+ */
+void subscription_offer(struct subscription *sub, uint32_t first);
+
+/* Takes back what the capture released. Checks everything; sets offence. */
+void subscription_collect(struct subscription *sub);
+
+/* Takes back all that it holds, released or not: it is gone. */
+void subscription_drop(struct subscription *sub);
+
+/* Says that nothing follows, and why (NR_END_*). Once. */
+void subscription_end(struct subscription *sub, unsigned why);
+
+/* Wakes the capture if it sleeps and has not been woken since. */
+void subscription_ring(struct subscription *sub);
+
+/* Lost so far, the tail it is being refused included. */
+uint64_t subscription_lost(const struct subscription *sub);
+
+/* It was offered a block and may read on. */
+bool subscription_has_room(const struct subscription *sub);
+
+#endif

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The warden's loop: a request of the engine, a signal, or the engine's death.
+ * A request is checked for its length, its verb and its ranges; on anything
+ * else the warden ends, and the engine with it.
+ */
+#include "warden.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <netring/layout.h>
+
+#include "engine.h"
+#include "log.h"
+#include "priv.h"
+#include "warden_offload.h"
+#include "warden_packet.h"
+
+#define STOP_TIMEOUT_MS 5000
+#define BACKOFF_MAX_S 30
+#define RETURN_PAGES_MAX 16384 /* made in the life of a warden */
+#define LANES_MAX (CONFIG_INTERFACES_MAX * NR_LANES_MAX)
+
+struct warden {
+	const struct warden_options *options;
+	int engine_socket;
+	pid_t engine;
+	bool engine_was_ready;
+	bool is_stopping;
+	uint32_t pages_made;
+	struct packet_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+};
+
+/* ------------------------------------------------------------------ verbs */
+
+__attribute__((noreturn)) static void surprise(const struct warden *warden,
+					       const char *what)
+{
+	log_error("the engine asked for something impossible (%s): stopping",
+		  what);
+	kill(warden->engine, SIGKILL);
+	offload_restore();
+	unlink(warden->options->config->socket);
+	exit(1);
+}
+
+static const struct config_source *
+requested_source(const struct warden *warden, const struct priv_request *request,
+		 enum config_backend backend)
+{
+	const struct config *config = warden->options->config;
+
+	if (request->source >= config->source_count ||
+	    config->sources[request->source].backend != (uint32_t)backend)
+		surprise(warden, "source");
+	return &config->sources[request->source];
+}
+
+static struct packet_socket *
+requested_lane(struct warden *warden, const struct priv_request *request)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_PACKET);
+
+	if (request->interface >= source->interface_count ||
+	    request->lane >= source->lanes)
+		surprise(warden, "lane");
+	return &warden->sockets[request->source]
+			       [request->interface * source->lanes +
+				request->lane];
+}
+
+static int asroot_open(struct warden *warden, const struct priv_request *request,
+		       struct priv_reply *reply, int *fds)
+{
+	struct packet_socket *socket = requested_lane(warden, request);
+	const struct config_source *source =
+		&warden->options->config->sources[request->source];
+	int err;
+
+	if (source->offloads_off)
+		offload_off(source->interfaces[request->interface]);
+	err = asroot_packet_open(source, request->interface, request->lane,
+				 socket, socket - request->lane, reply);
+	if (err)
+		return err;
+	fds[0] = socket->fd;
+	fds[1] = socket->epoll_fd;
+	return 2;
+}
+
+static int asroot_start(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_PACKET);
+	struct packet_socket *socket = warden->sockets[request->source];
+	int err = 0;
+
+	(void)reply;
+	(void)fds;
+	for (uint32_t i = 0; i < source->interface_count * source->lanes; i++)
+		if (!err && socket[i].fd >= 0)
+			err = asroot_packet_start(source, &socket[i]);
+	return err;
+}
+
+static int asroot_stats(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct packet_socket *socket = requested_lane(warden, request);
+	int err = asroot_packet_stats(socket);
+
+	(void)fds;
+	reply->stats.packets = socket->packets;
+	reply->stats.drops = socket->drops;
+	reply->stats.freezes = socket->freezes;
+	return err;
+}
+
+static int asroot_error(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct packet_socket *socket = requested_lane(warden, request);
+
+	(void)fds;
+	if (socket->fd < 0)
+		return -EBADF;
+	asroot_packet_error(&warden->options->config->sources[request->source],
+			    request->interface, socket, reply);
+	return 0;
+}
+
+static int asroot_return_pages(struct warden *warden,
+			       const struct priv_request *request,
+			       struct priv_reply *reply, int *fds)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+
+	(void)reply;
+	if (request->count < 1 || request->count > NR_LANES_MAX)
+		surprise(warden, "return pages");
+	if (request->count > RETURN_PAGES_MAX - warden->pages_made)
+		return -ENOSPC;
+	fds[0] = bpf_map_create(BPF_MAP_TYPE_ARRAY, "netring_return",
+				sizeof(uint32_t), NR_PAGE, request->count,
+				&opts);
+	if (fds[0] < 0)
+		return fds[0];
+	warden->pages_made += request->count;
+	return 1;
+}
+
+static int asroot_replay(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_REPLAY);
+
+	(void)reply;
+	fds[0] = open(source->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fds[0] < 0 ? -errno : 1;
+}
+
+static int asroot_ready(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	(void)request;
+	(void)reply;
+	(void)fds;
+	warden->engine_was_ready = true;
+	return 0;
+}
+
+/*
+ * All that the engine can have done. Each returns the number of descriptors
+ * to send, or -errno; is_lent: they stay the warden's.
+ */
+static const struct verb {
+	int (*act)(struct warden *warden, const struct priv_request *request,
+		   struct priv_reply *reply, int *fds);
+	bool is_lent;
+} verbs[PRIV_VERBS] = {
+	[PRIV_PACKET_OPEN] = { asroot_open, true },
+	[PRIV_PACKET_START] = { asroot_start, false },
+	[PRIV_PACKET_STATS] = { asroot_stats, false },
+	[PRIV_PACKET_ERROR] = { asroot_error, false },
+	[PRIV_RETURN_PAGES] = { asroot_return_pages, false },
+	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
+	[PRIV_READY] = { asroot_ready, false },
+};
+
+static void send_reply(struct warden *warden, const struct priv_reply *reply,
+		       const int *fds, unsigned fd_count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(PRIV_FDS_MAX * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)reply,
+			     .iov_len = sizeof(*reply) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg = &control.align;
+
+	if (fd_count > 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
+	}
+	/* An engine that died meanwhile is noticed by its SIGCHLD. */
+	(void)sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL);
+}
+
+static void serve_request(struct warden *warden)
+{
+	struct priv_request request;
+	struct priv_reply reply = { 0 };
+	int fds[PRIV_FDS_MAX], n;
+	ssize_t length = recv(warden->engine_socket, &request, sizeof(request),
+			      MSG_DONTWAIT | MSG_TRUNC);
+
+	if (length <= 0)
+		return; /* its death; SIGCHLD says so too */
+	if (length != sizeof(request))
+		surprise(warden, "length");
+	if (request.verb >= PRIV_VERBS || !verbs[request.verb].act)
+		surprise(warden, "verb");
+	n = verbs[request.verb].act(warden, &request, &reply, fds);
+	reply.verb = request.verb;
+	reply.status = n < 0 ? n : 0;
+	send_reply(warden, &reply, fds, n < 0 ? 0 : (unsigned)n);
+	for (int i = 0; i < n && !verbs[request.verb].is_lent; i++)
+		close(fds[i]);
+}
+
+/* ------------------------------------------------------------- the engine */
+
+static int move_fd(int from, int to)
+{
+	return dup2(from, to) < 0 ? -errno : 0;
+}
+
+/* Puts the descriptors of enum priv_fd in place; nothing else survives. */
+static int arrange_fds(const struct warden_options *options, int socket)
+{
+	/* First out of the way of the targets. */
+	int high[3] = { fcntl(socket, F_DUPFD_CLOEXEC, 16),
+			fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
+			fcntl(options->listener, F_DUPFD_CLOEXEC, 16) };
+	int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	int program = fcntl(self, F_DUPFD_CLOEXEC, 16);
+	int err = move_fd(high[0], PRIV_FD_WARDEN);
+
+	if (!err)
+		err = move_fd(high[1], PRIV_FD_CONFIG);
+	if (!err)
+		err = move_fd(high[2], PRIV_FD_LISTENER);
+	if (!err && program < 0)
+		err = -errno;
+	return err ? err : program;
+}
+
+static int drop_privilege(const struct warden_options *options)
+{
+	/* Lanes may run at SCHED_FIFO 1, and at nothing higher. */
+	const struct rlimit priority = { 1, 1 };
+
+	if (geteuid() != 0)
+		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
+	(void)setrlimit(RLIMIT_RTPRIO, &priority);
+	if (setgroups(0, NULL) ||
+	    setresgid(options->gid, options->gid, options->gid) ||
+	    setresuid(options->uid, options->uid, options->uid) ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -errno;
+	return 0;
+}
+
+__attribute__((noreturn)) static void
+exec_engine(const struct warden_options *options, int socket)
+{
+	char *const argv[] = { (char *)(uintptr_t)ENGINE_NAME, NULL };
+	extern char **environ;
+	sigset_t none;
+	int program, err;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	setsid(); /* a terminal's Ctrl-C is the warden's to handle */
+	/* By descriptor: the engine's user may not reach the program's path. */
+	program = arrange_fds(options, socket);
+	err = program < 0 ? program : drop_privilege(options);
+	if (!err) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execveat(program, "", argv, environ, AT_EMPTY_PATH);
+		err = -errno;
+	}
+	log_error("cannot start the engine: %s", strerror(-err));
+	_exit(1);
+}
+
+static int start_engine(struct warden *warden)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	warden->engine_was_ready = false;
+	warden->engine = fork();
+	if (warden->engine == 0)
+		exec_engine(warden->options, pair[1]);
+	close(pair[1]);
+	warden->engine_socket = pair[0];
+	return warden->engine < 0 ? -errno : 0;
+}
+
+static void sleep_ms(long ms)
+{
+	const struct timespec pause = { ms / 1000, ms % 1000 * 1000000 };
+
+	nanosleep(&pause, NULL);
+}
+
+/* Waits for the engine's end, and helps when it takes too long. */
+static int reap_engine(struct warden *warden)
+{
+	int status = 0;
+
+	for (int ms = 0; waitpid(warden->engine, &status, WNOHANG) == 0;
+	     ms += 10) {
+		if (ms == STOP_TIMEOUT_MS) {
+			log_warn("the engine does not stop: killed");
+			kill(warden->engine, SIGKILL);
+		}
+		sleep_ms(10);
+	}
+	close(warden->engine_socket);
+	return status;
+}
+
+/* One engine's life. Returns how it ended (as of waitpid()). */
+static int serve_engine(struct warden *warden, int signals)
+{
+	struct pollfd fds[] = {
+		{ .fd = warden->engine_socket, .events = POLLIN },
+		{ .fd = signals, .events = POLLIN },
+	};
+	struct signalfd_siginfo info;
+
+	for (;;) {
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			surprise(warden, "poll");
+		if (fds[0].revents & POLLIN)
+			serve_request(warden);
+		if (fds[0].revents & POLLHUP)
+			return reap_engine(warden);
+		if (!(fds[1].revents & POLLIN) ||
+		    read(signals, &info, sizeof(info)) != sizeof(info))
+			continue;
+		if (info.ssi_signo == SIGCHLD)
+			continue; /* the socket says it better */
+		warden->is_stopping = true;
+		kill(warden->engine, SIGTERM);
+	}
+}
+
+static void log_end(int status)
+{
+	if (WIFSIGNALED(status))
+		log_error("the engine died of signal %d (%s)",
+			  WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		log_error("the engine ended with status %d",
+			  WEXITSTATUS(status));
+}
+
+static int open_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+/* Starts engines until one is told to stop, or cannot even start. */
+static int run_engines(struct warden *warden, int signals)
+{
+	int backoff_s = 1, status;
+
+	for (;;) {
+		if (start_engine(warden)) {
+			log_error("cannot start an engine: %s",
+				  strerror(errno));
+			return 1;
+		}
+		status = serve_engine(warden, signals);
+		if (warden->is_stopping)
+			return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+		log_end(status);
+		if (!warden->engine_was_ready)
+			return 1; /* it has said why */
+		log_warn("starting the engine again in %d s", backoff_s);
+		sleep_ms(backoff_s * 1000L);
+		if (backoff_s < BACKOFF_MAX_S)
+			backoff_s *= 2;
+	}
+}
+
+int warden_run(const struct warden_options *options)
+{
+	static struct warden warden;
+	int signals = open_signals(), status;
+
+	signal(SIGPIPE, SIG_IGN);
+	prctl(PR_SET_DUMPABLE, 0);
+	warden.options = options;
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			warden.sockets[s][l].fd = -1;
+	status = signals < 0 ? 1 : run_engines(&warden, signals);
+	offload_restore();
+	unlink(options->config->socket);
+	return status;
+}

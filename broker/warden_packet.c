@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Opening an AF_PACKET ring so that its first packet is the first one that
+ * belongs in it: bound last, behind a filter that rejects everything, which
+ * is replaced when all lanes of the source have joined their fanout group.
+ */
+#include "warden_packet.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/net_tstamp.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <pcap/dlt.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define FRAME_SIZE 2048 /* cuts nothing in V3; the kernel wants one */
+#define VLAN_TAG 4	/* room to put the tag back, see source_packet.c */
+#define PRIV_SIZE 8	/* of each block, the engine's progress */
+
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69
+#define SO_BUSY_POLL_BUDGET 70
+#endif
+
+static int set_option(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) ? -errno :
+								      0;
+}
+
+/* What the packets of the interface start with. */
+static int link_type_of(const char *interface)
+{
+	struct ifreq request = { 0 };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+	err = ioctl(fd, SIOCGIFHWADDR, &request) ? -errno : 0;
+	close(fd);
+	if (err)
+		return err;
+	switch (request.ifr_hwaddr.sa_family) {
+	case ARPHRD_ETHER:
+	case ARPHRD_LOOPBACK:
+		return DLT_EN10MB;
+	case ARPHRD_IEEE80211:
+		return DLT_IEEE802_11;
+	case ARPHRD_IEEE80211_RADIOTAP:
+		return DLT_IEEE802_11_RADIO;
+	default: /* tunnels: from the IP header on, see open_socket() */
+		return DLT_RAW;
+	}
+}
+
+static uint32_t mtu_of(int fd, const char *interface)
+{
+	struct ifreq request = { 0 };
+
+	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+	return ioctl(fd, SIOCGIFMTU, &request) ? 65535u :
+						 (uint32_t)request.ifr_mtu;
+}
+
+static int open_socket(int link_type)
+{
+	/* Protocol 0: nothing arrives until bind() names one. */
+	int type = link_type == DLT_RAW ? SOCK_DGRAM : SOCK_RAW;
+	int fd = socket(AF_PACKET, type | SOCK_CLOEXEC, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int reject_all(int fd)
+{
+	struct sock_filter reject = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog program = { .len = 1, .filter = &reject };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+			  sizeof(program)) ? -errno : 0;
+}
+
+static int request_ring(int fd, const struct config_source *source,
+			uint32_t blocks)
+{
+	struct tpacket_req3 request = {
+		.tp_block_size = source->ring_block,
+		.tp_block_nr = blocks,
+		.tp_frame_size = FRAME_SIZE,
+		.tp_frame_nr = source->ring_block / FRAME_SIZE * blocks,
+		.tp_retire_blk_tov = source->retire_timeout,
+		.tp_sizeof_priv = PRIV_SIZE,
+	};
+
+	return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request,
+			  sizeof(request)) ? -errno : 0;
+}
+
+/* Without memory for all of it: three quarters, and again, down to one. */
+static int make_ring(int fd, const struct config_source *source,
+		     struct priv_reply *reply)
+{
+	uint32_t wanted = (uint32_t)(source->ring_size / source->ring_block);
+	uint32_t blocks = wanted;
+	int err = request_ring(fd, source, blocks);
+
+	while (err == -ENOMEM && blocks * 3 / 4 >= (wanted + 3) / 4 &&
+	       blocks > 1) {
+		blocks = blocks * 3 / 4;
+		err = request_ring(fd, source, blocks);
+	}
+	if (err)
+		return err;
+	if (blocks < wanted)
+		log_warn("source %s: memory for %u of %u ring blocks of %u "
+			 "bytes only", source->name, blocks, wanted,
+			 source->ring_block);
+	reply->packet.block_size = source->ring_block;
+	reply->packet.ring_size = (uint64_t)blocks * source->ring_block;
+	return 0;
+}
+
+static int set_version(int fd, const struct config_source *source)
+{
+	int err = set_option(fd, SOL_PACKET, PACKET_VERSION, TPACKET_V3);
+
+	if (!err)
+		err = set_option(fd, SOL_PACKET, PACKET_RESERVE, VLAN_TAG);
+	if (!err && source->ignore_outgoing)
+		err = set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
+	return err;
+}
+
+static int set_busy_poll(int fd, const struct config_source *source)
+{
+	int err = 0;
+
+	if (source->busy_poll)
+		err = set_option(fd, SOL_SOCKET, SO_BUSY_POLL,
+				 (int)source->busy_poll);
+	if (!err && source->prefer_busy_poll)
+		err = set_option(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, 1);
+	if (!err && source->busy_poll_budget)
+		err = set_option(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET,
+				 (int)source->busy_poll_budget);
+	return err;
+}
+
+/* Asks the NIC to stamp; one that cannot leaves it to the kernel. */
+static int set_clock(int fd, const struct config_source *source,
+		     const char *interface)
+{
+	struct hwtstamp_config stamp = { .rx_filter = HWTSTAMP_FILTER_ALL };
+	struct ifreq request = { 0 };
+
+	if (source->clock != CLOCK_HARDWARE)
+		return 0;
+	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
+	request.ifr_data = (char *)&stamp;
+	if (ioctl(fd, SIOCSHWTSTAMP, &request)) {
+		log_warn("source %s: %s has no hardware time stamps (%s): the "
+			 "kernel stamps", source->name, interface,
+			 strerror(errno));
+		return 0;
+	}
+	return set_option(fd, SOL_PACKET, PACKET_TIMESTAMP,
+			  SOF_TIMESTAMPING_RAW_HARDWARE);
+}
+
+static int set_promiscuous(int fd, unsigned ifindex)
+{
+	struct packet_mreq request = {
+		.mr_ifindex = (int)ifindex,
+		.mr_type = PACKET_MR_PROMISC,
+	};
+
+	return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request,
+			  sizeof(request)) ? -errno : 0;
+}
+
+static int bind_to(int fd, unsigned ifindex)
+{
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)ifindex,
+	};
+
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ?
+		       -errno :
+		       0;
+}
+
+static int join_fanout(int fd, const struct config_source *source,
+		       const struct packet_socket *first)
+{
+	static const int modes[] = {
+		[FANOUT_HASH] = PACKET_FANOUT_HASH,
+		[FANOUT_LB] = PACKET_FANOUT_LB,
+		[FANOUT_CPU] = PACKET_FANOUT_CPU,
+		[FANOUT_ROLLOVER] = PACKET_FANOUT_ROLLOVER,
+		[FANOUT_RANDOM] = PACKET_FANOUT_RND,
+		[FANOUT_QM] = PACKET_FANOUT_QM,
+	};
+	int mode = modes[source->fanout], group = 0;
+	socklen_t length = sizeof(group);
+
+	if (source->fanout_defrag)
+		mode |= PACKET_FANOUT_FLAG_DEFRAG;
+	if (source->fanout_rollover)
+		mode |= PACKET_FANOUT_FLAG_ROLLOVER;
+	if (first->fd < 0)
+		mode |= PACKET_FANOUT_FLAG_UNIQUEID;
+	else if (getsockopt(first->fd, SOL_PACKET, PACKET_FANOUT, &group,
+			    &length))
+		return -errno;
+	return set_option(fd, SOL_PACKET, PACKET_FANOUT,
+			  (group & 0xffff) | mode << 16);
+}
+
+static int make_epoll(int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.u64 = 1 };
+	int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (epoll_fd < 0)
+		return -errno;
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) {
+		close(epoll_fd);
+		return -errno;
+	}
+	return epoll_fd;
+}
+
+static int set_up(const struct config_source *source, const char *interface,
+		  int fd, unsigned ifindex, const struct packet_socket *first,
+		  struct priv_reply *reply)
+{
+	int err = set_version(fd, source);
+
+	if (!err)
+		err = reject_all(fd);
+	if (!err)
+		err = make_ring(fd, source, reply);
+	if (!err)
+		err = set_busy_poll(fd, source);
+	if (!err)
+		err = set_clock(fd, source, interface);
+	if (!err && source->promiscuous)
+		err = set_promiscuous(fd, ifindex);
+	if (!err)
+		err = bind_to(fd, ifindex);
+	if (!err && source->lanes > 1)
+		err = join_fanout(fd, source, first);
+	return err ? err : make_epoll(fd);
+}
+
+int asroot_packet_open(const struct config_source *source, uint32_t interface,
+		       uint32_t lane, struct packet_socket *socket,
+		       const struct packet_socket *first,
+		       struct priv_reply *reply)
+{
+	const char *name = source->interfaces[interface];
+	unsigned ifindex = if_nametoindex(name);
+	int link_type = link_type_of(name);
+	int fd, epoll_fd;
+
+	asroot_packet_close(socket);
+	fd = ifindex && link_type >= 0 ? open_socket(link_type) : -ENODEV;
+	if (fd < 0)
+		return fd;
+	reply->packet.link_type = (uint32_t)link_type;
+	reply->packet.mtu = mtu_of(fd, name);
+	epoll_fd = set_up(source, name, fd, ifindex, first, reply);
+	if (epoll_fd < 0) {
+		log_error("source %s: lane %u on %s: %s", source->name, lane,
+			  name, strerror(-epoll_fd));
+		close(fd);
+		return epoll_fd;
+	}
+	socket->fd = fd;
+	socket->epoll_fd = epoll_fd;
+	socket->ifindex = ifindex;
+	socket->is_started = false;
+	return 0;
+}
+
+int asroot_packet_start(const struct config_source *source,
+			struct packet_socket *socket)
+{
+	struct sock_fprog program = {
+		.len = (unsigned short)source->program_length,
+		/* The kernel copies it; its type lacks the const. */
+		.filter = (struct sock_filter *)(uintptr_t)source->program,
+	};
+	int err;
+
+	if (socket->is_started)
+		return 0;
+	socket->is_started = true;
+	if (program.len == 0)
+		return setsockopt(socket->fd, SOL_SOCKET, SO_DETACH_FILTER,
+				  NULL, 0) ? -errno : 0;
+	err = setsockopt(socket->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+			 sizeof(program)) ? -errno : 0;
+	return err ? err : set_option(socket->fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+}
+
+int asroot_packet_stats(struct packet_socket *socket)
+{
+	struct tpacket_stats_v3 stats;
+	socklen_t length = sizeof(stats);
+
+	if (socket->fd < 0)
+		return 0;
+	if (getsockopt(socket->fd, SOL_PACKET, PACKET_STATISTICS, &stats,
+		       &length))
+		return -errno;
+	/* The call resets them. */
+	socket->packets += stats.tp_packets;
+	socket->drops += stats.tp_drops;
+	socket->freezes += stats.tp_freeze_q_cnt;
+	return 0;
+}
+
+void asroot_packet_error(const struct config_source *source,
+			 uint32_t interface, const struct packet_socket *socket,
+			 struct priv_reply *reply)
+{
+	const char *name = source->interfaces[interface];
+	struct ifreq request = { 0 };
+	unsigned ifindex = if_nametoindex(name);
+	socklen_t length = sizeof(int);
+	int error = 0;
+
+	getsockopt(socket->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	reply->link.error = error;
+	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+	if (ifindex == 0)
+		reply->link.state = PRIV_LINK_GONE;
+	else if (ifindex != socket->ifindex)
+		reply->link.state = PRIV_LINK_NEW;
+	else if (ioctl(socket->fd, SIOCGIFFLAGS, &request) == 0 &&
+		 !(request.ifr_flags & IFF_UP))
+		reply->link.state = PRIV_LINK_DOWN;
+	else
+		reply->link.state = PRIV_LINK_UP;
+}
+
+void asroot_packet_close(struct packet_socket *socket)
+{
+	if (socket->fd < 0)
+		return;
+	asroot_packet_stats(socket);
+	close(socket->epoll_fd);
+	close(socket->fd);
+	socket->fd = -1;
+}

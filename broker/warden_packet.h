@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The warden's AF_PACKET sockets: it opens, keeps and closes them. */
+#ifndef NETRINGD_WARDEN_PACKET_H
+#define NETRINGD_WARDEN_PACKET_H
+
+#include "config.h"
+#include "priv.h"
+
+/* One lane's socket. */
+struct packet_socket {
+	int fd; /* -1: not open */
+	int epoll_fd;
+	unsigned ifindex;
+	bool is_started; /* it has its filter, which may be locked */
+	/* counted over all sockets this lane has had */
+	uint64_t packets;
+	uint64_t drops;
+	uint64_t freezes;
+};
+
+/*
+ * Opens the ring of lane @lane on @interface of @source, closed to all packets
+ * until asroot_packet_start(). A lane that is open is closed first. @first:
+ * the interface's lane 0, whose fanout group the others join. Lends both
+ * descriptors. Returns 0 or -errno, logged.
+ */
+int asroot_packet_open(const struct config_source *source, uint32_t interface,
+		       uint32_t lane, struct packet_socket *socket,
+		       const struct packet_socket *first,
+		       struct priv_reply *reply);
+
+/* Lets packets in: the configured filter, for good. */
+int asroot_packet_start(const struct config_source *source,
+			struct packet_socket *socket);
+
+/* Adds what the kernel has counted since the last time. */
+int asroot_packet_stats(struct packet_socket *socket);
+
+/* Reads and clears the socket's error, and looks at the link. */
+void asroot_packet_error(const struct config_source *source,
+			 uint32_t interface, const struct packet_socket *socket,
+			 struct priv_reply *reply);
+
+void asroot_packet_close(struct packet_socket *socket);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a capture is inside. Everything the hot path steps by lives here, in
+ * private memory: attach.c checked it once, and it is never read from shared
+ * memory again.
+ */
+#ifndef NETRING_CAPTURE_H
+#define NETRING_CAPTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <netring.h>
+
+#include "wire.h"
+
+/* A block we may read, until it has been given back. */
+struct held {
+	uint64_t lease;
+	uint32_t refs; /* batches out, and 1 while it is the current block */
+};
+
+struct lane {
+	/* What each look touches. */
+	const struct nr_ring *ring;
+	const struct nr_block *block; /* the current one, or NULL */
+	uint64_t next_seq;	      /* that the next record should have */
+	uint64_t gap;		      /* lost, not told with a batch yet */
+	uint64_t taken;		      /* descriptors read, ever */
+	uint32_t read;		      /* records read of the current block */
+	uint32_t current;	      /* its place in held[] */
+	uint32_t number;	      /* in the source */
+	uint16_t link_type;	      /* of the current block */
+	int ended;		      /* 0, or why there will be no more */
+
+	/* The arena. */
+	const uint8_t *arena;
+	uint64_t arena_size;
+	uint32_t arena_id;
+	uint32_t block_size;
+	uint32_t block_count;
+	uint32_t block_offset;
+	uint32_t block_capacity; /* records that fit a block */
+	uint32_t record_offset;
+	uint32_t record_stride;
+	bool has_counts;
+	const struct nr_stream *stream;
+
+	/* The ring. */
+	const uint8_t *slots;
+	uint32_t slot_count;
+	uint32_t slot_stride;
+	uint64_t base_seq;
+	uint64_t base_seen;
+	uint64_t base_filtered;
+
+	/* The return page and what is out. */
+	struct nr_return *page;
+	uint64_t given; /* leases given back, ever */
+	uint32_t free_count;
+	uint16_t free[NR_LEASES_MAX]; /* places in held[], a stack */
+	struct held held[NR_LEASES_MAX];
+
+	/* High-water marks of what nr_capture_stats() has said. */
+	uint64_t told_delivered;
+	uint64_t told_lost;
+	uint64_t told_refusals;
+
+	/* Kept for nr_capture_export(). */
+	int arena_fd;
+	int ring_fd;
+	void *ring_map;
+	uint64_t ring_map_offset;
+	uint64_t ring_map_size;
+	uint64_t ring_offset;
+};
+
+struct nr_capture {
+	struct lane *lanes; /* by return page */
+	unsigned lane_count;
+	unsigned lanes_ended;
+	unsigned turn; /* the lane to look at first */
+	int worst;     /* of the reasons why lanes ended */
+	int final;     /* 0, or what next() says from now on */
+	bool broker_gone;
+	int broken; /* nr_capture_break(); atomic */
+	int socket;
+	int break_fd;
+	int return_fd;
+	void *return_map;
+	char channel[NR_NAME_MAX];
+};
+
+/* open.c */
+struct nr_capture *capture_new(void);
+void capture_free(struct nr_capture *capture);
+
+/* attach.c: each returns 0 or -errno; what it mapped is the capture's. */
+
+/* What is claimed about a lane: by the broker, or by the parent process. */
+struct lane_claim {
+	int arena_fd; /* with ring_fd: the lane's, from the call on */
+	int ring_fd;
+	uint32_t lane;
+	uint32_t return_page;
+	uint64_t ring_map_offset;
+	uint64_t ring_map_size;
+	uint64_t ring_offset;
+};
+
+struct words;
+int attach_receive(struct nr_capture *capture, const struct words *words);
+int attach_return_pages(struct nr_capture *capture, int fd, uint32_t lanes);
+int attach_lane(struct nr_capture *capture, const struct lane_claim *claim);
+
+/* dial.c: a connection to the broker and its answers. */
+
+/* Where the broker's words go when it refuses. May be NULL and 0. */
+struct words {
+	char *text;
+	size_t size;
+};
+
+int64_t dial_clock_ms(void);
+void dial_sleep_ms(int ms);
+
+/* Returns a connected socket, -ECONNREFUSED if nobody listens, or -errno. */
+int dial_connect(const char *path);
+
+/* Sends the question. What is wrong with it, the answer tells. */
+int dial_ask(int socket, const struct nr_msg *msg);
+
+/*
+ * Waits for one message other than a bell. Returns 0, and the caller takes its
+ * descriptors; -EPIPE at the end of the connection, -ETIMEDOUT, what an ERROR
+ * said (and copies its text), -EPROTONOSUPPORT, -EPROTO or -errno.
+ */
+int dial_answer(int socket, struct wire_msg *answer, const struct words *words);
+
+#endif

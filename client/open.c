@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * How a capture begins and ends: one connection, one question, and what the
+ * answer brings, all of it the capture's, so that any failure is one free.
+ */
+#include "capture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define WAIT_STEP_MIN_MS 20
+#define WAIT_STEP_MAX_MS 200
+#define LEASES_DEFAULT 64
+
+struct nr_capture *capture_new(void)
+{
+	struct nr_capture *capture = calloc(1, sizeof(*capture));
+
+	if (capture) {
+		capture->socket = -1;
+		capture->break_fd = -1;
+		capture->return_fd = -1;
+	}
+	return capture;
+}
+
+static void fd_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+static void lane_deinit(struct lane *lane)
+{
+	if (lane->arena)
+		munmap((void *)(uintptr_t)lane->arena, lane->arena_size);
+	if (lane->ring_map)
+		munmap(lane->ring_map, lane->ring_map_size);
+	fd_close(lane->arena_fd);
+	fd_close(lane->ring_fd);
+}
+
+/*
+ * Nothing is written to the return pages: the broker takes back what we hold
+ * when the last process that has the connection hangs up, and after an export
+ * that is not us.
+ */
+void capture_free(struct nr_capture *capture)
+{
+	unsigned i;
+
+	if (!capture)
+		return;
+	for (i = 0; capture->lanes && i < capture->lane_count; i++)
+		lane_deinit(&capture->lanes[i]);
+	if (capture->return_map)
+		munmap(capture->return_map,
+		       (size_t)capture->lane_count * NR_PAGE);
+	fd_close(capture->return_fd);
+	fd_close(capture->break_fd);
+	fd_close(capture->socket);
+	free(capture->lanes);
+	free(capture);
+}
+
+void nr_capture_close(struct nr_capture *capture)
+{
+	capture_free(capture);
+}
+
+const char *nr_capture_channel(const struct nr_capture *capture)
+{
+	return capture->channel;
+}
+
+unsigned nr_capture_lanes(const struct nr_capture *capture)
+{
+	return capture->lane_count;
+}
+
+int nr_capture_fd(const struct nr_capture *capture)
+{
+	return capture->socket;
+}
+
+/*
+ * The caller may be older (its structure shorter: the rest is default) or newer
+ * (longer: what we do not know it must not have set).
+ */
+static int options_read(struct nr_open_options *options,
+			const struct nr_open_options *given)
+{
+	size_t i;
+
+	memset(options, 0, sizeof(*options));
+	if (!given)
+		return 0;
+	if (given->size < sizeof(given->size))
+		return -EINVAL;
+	for (i = sizeof(*options); i < given->size; i++)
+		if (((const unsigned char *)given)[i])
+			return -EINVAL;
+	memcpy(options, given,
+	       given->size < sizeof(*options) ? given->size : sizeof(*options));
+	if (options->leases > NR_LEASES_MAX ||
+	    options->guarantee >
+		    (options->leases ? options->leases : LEASES_DEFAULT))
+		return -EINVAL;
+	return 0;
+}
+
+static int request_init(struct nr_msg_attach *request, const char *channel,
+			const struct nr_open_options *options)
+{
+	size_t length = channel ? strlen(channel) : 0;
+
+	memset(request, 0, sizeof(*request));
+	if (length == 0 || length >= sizeof(request->channel))
+		return -EINVAL;
+	wire_init(&request->msg, NR_MSG_ATTACH, sizeof(*request), 1);
+	memcpy(request->channel, channel, length);
+	request->lane = options->lane_plus_one ? options->lane_plus_one - 1 :
+						 NR_ALL_LANES;
+	request->leases = options->leases;
+	request->guarantee = options->guarantee;
+	request->budget = options->budget;
+	return 0;
+}
+
+static int attach(struct nr_capture *capture, const char *path,
+		  const struct nr_msg_attach *request,
+		  const struct words *words)
+{
+	struct nr_msg ack;
+	int err;
+
+	capture->break_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (capture->break_fd < 0)
+		return -errno;
+	capture->socket = dial_connect(path);
+	if (capture->socket < 0)
+		return capture->socket;
+	err = dial_ask(capture->socket, &request->msg);
+	if (!err)
+		err = attach_receive(capture, words);
+	if (err)
+		return err;
+	memcpy(capture->channel, request->channel, sizeof(capture->channel));
+	wire_init(&ack, NR_MSG_ACK, sizeof(ack), request->msg.id);
+	return dial_ask(capture->socket, &ack);
+}
+
+static int open_once(struct nr_capture **capture, const char *path,
+		     const struct nr_msg_attach *request,
+		     const struct words *words)
+{
+	struct nr_capture *new = capture_new();
+	int err;
+
+	if (!new)
+		return -ENOMEM;
+	err = attach(new, path, request, words);
+	if (err)
+		capture_free(new);
+	else
+		*capture = new;
+	return err;
+}
+
+/* The step to wait before the next try, at most what is left; 0: none is. */
+static int next_step(int step, int wait_ms, int64_t started)
+{
+	int64_t left;
+
+	if (wait_ms < 0)
+		return step;
+	left = started + wait_ms - dial_clock_ms();
+	if (left <= 0)
+		return 0;
+	return left < step ? (int)left : step;
+}
+
+int nr_capture_open(const char *channel, const struct nr_open_options *given,
+		    struct nr_capture **capture)
+{
+	struct nr_open_options options;
+	struct nr_msg_attach request;
+	struct words words;
+	int64_t started = dial_clock_ms();
+	int step = WAIT_STEP_MIN_MS;
+	int err = options_read(&options, given);
+
+	if (!err)
+		err = request_init(&request, channel, &options);
+	if (err || !capture)
+		return -EINVAL;
+	words = (struct words){ options.error_text, options.error_text_size };
+	for (;;) {
+		int nap;
+
+		if (words.text && words.size)
+			words.text[0] = '\0';
+		err = open_once(capture, options.socket, &request, &words);
+		if (err != -ECONNREFUSED && err != -ENOENT)
+			return err;
+		nap = next_step(step, options.wait_ms, started);
+		if (!nap)
+			return err;
+		dial_sleep_ms(nap);
+		step = step * 2 < WAIT_STEP_MAX_MS ? step * 2 :
+						     WAIT_STEP_MAX_MS;
+	}
+}
