@@ -66,6 +66,7 @@ int engine_run(void)
 	int err;
 
 	prctl(PR_SET_DUMPABLE, 0);
+	prctl(PR_SET_NAME, "netring-engine");
 	if (!control || !config || region_init()) {
 		log_error("engine: not started by netringd's warden");
 		return 1;

@@ -39,6 +39,7 @@ struct warden {
 	const struct warden_options *options;
 	int engine_socket;
 	pid_t engine;
+	int signals;
 	bool engine_was_ready;
 	bool is_stopping;
 	uint32_t pages_made;
@@ -360,29 +361,38 @@ static int reap_engine(struct warden *warden)
 	return status;
 }
 
+/* Takes the signals that have come. SIGCHLD says nothing the socket doesn't. */
+static void take_signals(struct warden *warden)
+{
+	struct signalfd_siginfo info;
+
+	while (read(warden->signals, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			continue;
+		warden->is_stopping = true;
+	}
+}
+
 /* One engine's life. Returns how it ended (as of waitpid()). */
-static int serve_engine(struct warden *warden, int signals)
+static int serve_engine(struct warden *warden)
 {
 	struct pollfd fds[] = {
 		{ .fd = warden->engine_socket, .events = POLLIN },
-		{ .fd = signals, .events = POLLIN },
+		{ .fd = warden->signals, .events = POLLIN },
 	};
-	struct signalfd_siginfo info;
+	bool was_told = false;
 
 	for (;;) {
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			surprise(warden, "poll");
+		take_signals(warden);
+		if (warden->is_stopping && !was_told)
+			kill(warden->engine, SIGTERM);
+		was_told = warden->is_stopping;
 		if (fds[0].revents & POLLIN)
 			serve_request(warden);
 		if (fds[0].revents & POLLHUP)
 			return reap_engine(warden);
-		if (!(fds[1].revents & POLLIN) ||
-		    read(signals, &info, sizeof(info)) != sizeof(info))
-			continue;
-		if (info.ssi_signo == SIGCHLD)
-			continue; /* the socket says it better */
-		warden->is_stopping = true;
-		kill(warden->engine, SIGTERM);
 	}
 }
 
@@ -405,11 +415,23 @@ static int open_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* Before the next engine; a signal to stop ends the wait. */
+static void back_off(struct warden *warden, int seconds)
+{
+	struct pollfd fd = { .fd = warden->signals, .events = POLLIN };
+
+	log_warn("starting the engine again in %d s", seconds);
+	for (int s = 0; s < seconds && !warden->is_stopping; s++) {
+		poll(&fd, 1, 1000);
+		take_signals(warden);
+	}
 }
 
 /* Starts engines until one is told to stop, or cannot even start. */
-static int run_engines(struct warden *warden, int signals)
+static int run_engines(struct warden *warden)
 {
 	int backoff_s = 1, status;
 
@@ -419,14 +441,16 @@ static int run_engines(struct warden *warden, int signals)
 				  strerror(errno));
 			return 1;
 		}
-		status = serve_engine(warden, signals);
+		status = serve_engine(warden);
+		take_signals(warden);
 		if (warden->is_stopping)
 			return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 		log_end(status);
 		if (!warden->engine_was_ready)
 			return 1; /* it has said why */
-		log_warn("starting the engine again in %d s", backoff_s);
-		sleep_ms(backoff_s * 1000L);
+		back_off(warden, backoff_s);
+		if (warden->is_stopping)
+			return 0;
 		if (backoff_s < BACKOFF_MAX_S)
 			backoff_s *= 2;
 	}
@@ -435,15 +459,16 @@ static int run_engines(struct warden *warden, int signals)
 int warden_run(const struct warden_options *options)
 {
 	static struct warden warden;
-	int signals = open_signals(), status;
+	int status;
 
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_DUMPABLE, 0);
 	warden.options = options;
+	warden.signals = open_signals();
 	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = -1;
-	status = signals < 0 ? 1 : run_engines(&warden, signals);
+	status = warden.signals < 0 ? 1 : run_engines(&warden);
 	offload_restore();
 	unlink(options->config->socket);
 	return status;

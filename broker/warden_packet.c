@@ -312,8 +312,7 @@ int asroot_packet_start(const struct config_source *source,
 		return 0;
 	socket->is_started = true;
 	if (program.len == 0)
-		return setsockopt(socket->fd, SOL_SOCKET, SO_DETACH_FILTER,
-				  NULL, 0) ? -errno : 0;
+		return set_option(socket->fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
 	err = setsockopt(socket->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
 			 sizeof(program)) ? -errno : 0;
 	return err ? err : set_option(socket->fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
