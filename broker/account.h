@@ -42,6 +42,7 @@ struct account {
 	uid_t uid;
 	uint32_t connections;
 	uint32_t captures;
+	uint32_t unacked; /* attaches whose descriptors may be unread */
 	uint32_t guaranteed; /* blocks, all lanes */
 	uint64_t rate_ns;    /* the attach rate's bucket: filled up to here */
 	struct ring_region *regions;

@@ -17,6 +17,9 @@
 #define LEASES_DEFAULT 64u
 #define GUARANTEE_DEFAULT 2u
 #define ACK_DEADLINE_NS UINT64_C(1000000000)
+/* Descriptors that nobody has read count against our limit, for everybody. */
+#define UNACKED_MAX 16u
+#define UNACKED_UID_MAX 6u
 
 /* What a request comes down to, within its limits. */
 struct terms {
@@ -183,6 +186,27 @@ static void hand_over(struct capture *capture)
 		 capture->id);
 	session->state = SESSION_UNACKED;
 	session->deadline_ns = control_now_ns() + ACK_DEADLINE_NS;
+	session->control->unacked++;
+	session->account->unacked++;
+}
+
+static bool may_hand_over(const struct session *session)
+{
+	return session->control->unacked < UNACKED_MAX &&
+	       session->account->unacked < UNACKED_UID_MAX;
+}
+
+void capture_was_acked(struct session *session)
+{
+	struct control *control = session->control;
+
+	control->unacked--;
+	session->account->unacked--;
+	for (session = control->sessions; session; session = session->next)
+		if (session->state == SESSION_READY && may_hand_over(session)) {
+			hand_over(session->capture);
+			return;
+		}
 }
 
 static void attach_is_done(struct lane_command *command)
@@ -214,8 +238,10 @@ static void attach_is_done(struct lane_command *command)
 			       capture->channel->config->name,
 			       capture->promised, capture->set_aside,
 			       cl->sub.grant.guarantee);
-	} else {
+	} else if (may_hand_over(session)) {
 		hand_over(capture);
+	} else {
+		session->state = SESSION_READY;
 	}
 }
 

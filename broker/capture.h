@@ -40,6 +40,9 @@ struct capture {
 void capture_attach(struct session *session, struct control_channel *channel,
 		    const struct nr_msg_attach *request);
 
+/* The session has left SESSION_UNACKED: the next may have its descriptors. */
+void capture_was_acked(struct session *session);
+
 /* Asks the lanes to let go; session->pending says how many still have to. */
 void capture_detach(struct capture *capture);
 

@@ -49,17 +49,13 @@ const char *config_backend_name(enum config_backend backend)
 
 /* ----------------------------------------------------------------- tables */
 
-#define FIELD(structure, field, type, low, high, words_, help_, backends_)     \
-	{                                                                      \
-#field, &(type), offsetof(structure, field), (low), (high),    \
-			(words_), (help_), (backends_)                         \
-	}
-/* A key that is not called as its field. */
 #define KEY(key_, structure, field, type, low, high, words_, help_, backends_) \
 	{                                                                      \
 		key_, &(type), offsetof(structure, field), (low), (high),      \
 			(words_), (help_), (backends_)                         \
 	}
+/* A key that is called as its field. */
+#define FIELD(structure, field, ...) KEY(#field, structure, field, __VA_ARGS__)
 #define END                                                                    \
 	{                                                                      \
 		NULL, NULL, 0, 0, 0, NULL, NULL, 0                             \

@@ -62,6 +62,7 @@ struct control {
 	uint64_t links_due_ns;	     /* 0: all links are up */
 	uint64_t counters_due_ns;
 	uint32_t capture_ids;
+	uint32_t unacked; /* attaches whose descriptors may be unread */
 	uint32_t source_count;
 	struct control_source sources[CONFIG_SOURCES_MAX];
 	uint32_t channel_count;

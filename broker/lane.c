@@ -13,18 +13,11 @@
 #include <unistd.h>
 
 #include "lane_channel.h"
+#include "lane_sched.h"
 #include "log.h"
 
 /* epoll data: a source's events carry SOURCE_EVENT, from whoever made it */
 #define MAILBOX_EVENT 0
-
-static uint64_t cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static int lane_poll_source(struct lane *lane)
 {
@@ -210,14 +203,17 @@ static void *lane_thread(void *arg)
 {
 	struct lane *lane = arg;
 
+	lane_sched_start(lane);
 	while (!lane->must_stop) {
 		mailbox_clear(&lane->in);
 		run_commands(lane);
 		if (lane->must_stop)
 			break;
 		/* Commands between bursts, without a call on the eventfd. */
-		while (take_burst(lane) && !lane->must_stop)
+		while (take_burst(lane) && !lane->must_stop) {
+			lane_sched_check(lane);
 			run_commands(lane);
+		}
 		if (!lane->must_stop)
 			lane_sleep(lane);
 	}
@@ -296,7 +292,7 @@ static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 		for (; sub; sub = sub->next)
 			msg->bells += sub->bells;
 	}
-	msg->cpu_ns = cpu_ns();
+	msg->cpu_ns = lane_sched_cpu_ns();
 }
 
 void lane_stat(struct lane *lane, struct lane_command *command)

@@ -50,12 +50,15 @@ struct lane {
 	enum nr_source_state state;
 	bool is_parked; /* the source has an error: control looks at it */
 	bool must_stop;
+	bool is_realtime;
+	uint32_t rounds; /* until its share of the CPU is looked at */
+	uint64_t checked_ns;
+	uint64_t checked_cpu_ns;
 	uint32_t capture_count;
 	uint64_t captured;
 	uint64_t bytes;
 	uint64_t bursts;
 	uint64_t bells_gone; /* of captures that have left */
-	uint64_t pace_ns;
 	struct burst burst;
 
 	/* notes to the control thread, one of each on its way at most */

@@ -201,6 +201,7 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	msg->seen = channel->seen - sub->ring->base_seen;
 	msg->filtered = channel->filtered - sub->ring->base_filtered;
 	msg->delivered = published - sub->ring->base_seq - lost;
+	msg->delivered_bytes = subscription_delivered_bytes(sub);
 	msg->lost[NR_LOST_NOT_ADMITTED] = lost;
 	msg->refusals = sub->refusals;
 	msg->bells = sub->bells;

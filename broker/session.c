@@ -39,6 +39,7 @@ static void session_free(struct session *session)
 void session_close(struct session *session, const char *why)
 {
 	const struct capture *capture = session->capture;
+	bool was_unacked;
 
 	if (session->state == SESSION_CLOSING)
 		return;
@@ -49,8 +50,11 @@ void session_close(struct session *session, const char *why)
 			 capture ? " channel " : "",
 			 capture ? capture->channel->config->name : "",
 			 why ? why : "it hung up");
+	was_unacked = session->state == SESSION_UNACKED;
 	session->state = SESSION_CLOSING;
 	session->deadline_ns = 0;
+	if (was_unacked)
+		capture_was_acked(session);
 	control_unwatch(session->control, &session->event);
 	/* The peer sees its end now, the descriptor goes with the last lane. */
 	shutdown(session->event.fd, SHUT_RDWR);
@@ -215,6 +219,7 @@ static void take_ack(struct session *session, struct wire_msg *msg)
 	(void)msg;
 	session->state = SESSION_ATTACHED;
 	session->deadline_ns = 0;
+	capture_was_acked(session);
 }
 
 static void take_list(struct session *session, struct wire_msg *msg)

@@ -15,6 +15,7 @@ struct capture;
 enum session_state {
 	SESSION_NEW,	   /* has asked nothing yet */
 	SESSION_ATTACHING, /* the lanes are asked */
+	SESSION_READY,	   /* attached; its descriptors wait their turn */
 	SESSION_UNACKED,   /* the descriptors are on their way */
 	SESSION_ATTACHED,
 	SESSION_REPORTING, /* the lanes are asked for numbers */

@@ -72,6 +72,7 @@ bool stream_add(struct stream *stream, struct subscription *sub,
 	stream->subscription_count++;
 	sub->ring->base_seq = stream_published_seq(stream);
 	sub->ring->stream = stream->slot;
+	sub->base_bytes = stream->bytes;
 	subscription_offer(sub, stream->published);
 	return true;
 }

@@ -63,6 +63,7 @@ static void refuse(struct subscription *sub, uint64_t seq)
 		return;
 	sub->state = SUBSCRIPTION_REFUSED;
 	sub->refused_at = seq;
+	sub->refused_at_bytes = sub->stream->bytes;
 	sub->refusals++;
 	share_loss(sub);
 }
@@ -73,6 +74,7 @@ static void admit(struct subscription *sub, uint64_t seq)
 		return;
 	sub->state = SUBSCRIPTION_ADMITTED;
 	sub->lost += seq - sub->refused_at;
+	sub->lost_bytes += sub->stream->bytes - sub->refused_at_bytes;
 	sub->refused_at = NR_SEQ_NONE;
 	share_loss(sub);
 }
@@ -176,9 +178,10 @@ void subscription_end(struct subscription *sub, unsigned why)
 		return;
 	/* What it was refused to the end is lost, and shown as such. */
 	sub->ended_at = stream_published_seq(sub->stream);
+	sub->ended_at_bytes = sub->stream->bytes;
 	admit(sub, sub->ended_at);
 	sub->state = SUBSCRIPTION_ENDED;
-	nr_ring_end(sub->ring, NR_END_WORD(sub->ended_at + 1, why));
+	nr_ring_end(sub->ring, NR_END_WORD(sub->ended_at, why));
 	sub->stream->has_changed = true;
 }
 
@@ -230,6 +233,17 @@ uint64_t subscription_lost(const struct subscription *sub)
 	if (sub->refused_at == NR_SEQ_NONE)
 		return sub->lost;
 	return sub->lost + stream_published_seq(sub->stream) - sub->refused_at;
+}
+
+uint64_t subscription_delivered_bytes(const struct subscription *sub)
+{
+	uint64_t end = sub->stream->bytes;
+
+	if (sub->state == SUBSCRIPTION_ENDED)
+		end = sub->ended_at_bytes;
+	else if (sub->state == SUBSCRIPTION_REFUSED)
+		end = sub->refused_at_bytes;
+	return end - sub->base_bytes - sub->lost_bytes;
 }
 
 bool subscription_has_room(const struct subscription *sub)

@@ -53,6 +53,11 @@ struct subscription {
 	uint64_t ended_at; /* sequence number, once it has ended */
 	uint64_t refused_at;
 	uint64_t lost;
+	/* bytes of the stream at the same moments, for the statistics */
+	uint64_t base_bytes;
+	uint64_t refused_at_bytes;
+	uint64_t lost_bytes;
+	uint64_t ended_at_bytes;
 	uint64_t refusals;
 	uint32_t slow_rings;
 	const char *offence; /* why it is to be ended, or NULL */
@@ -89,6 +94,9 @@ void subscription_ring(struct subscription *sub);
 
 /* Lost so far, the tail it is being refused included. */
 uint64_t subscription_lost(const struct subscription *sub);
+
+/* Captured bytes of what was made readable to it. */
+uint64_t subscription_delivered_bytes(const struct subscription *sub);
 
 /* It was offered a block and may read on. */
 bool subscription_has_room(const struct subscription *sub);

@@ -412,7 +412,7 @@ Test(flow, is_found_behind_eight_extension_headers_and_not_behind_more)
 
 static void expect_even(const unsigned *buckets, const char *what)
 {
-	/* 12,500 each; 5 % is six standard deviations */
+	/* 12,500 each; 5 % is six standard deviations of chance */
 	for (unsigned i = 0; i < 8; i++)
 		cr_expect(buckets[i] > 11875 && buckets[i] < 13125,
 			  "%s: %u of 12500 in bucket %u", what, buckets[i], i);

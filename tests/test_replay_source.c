@@ -762,6 +762,94 @@ Test(replay, says_where_a_file_breaks_off)
 	source->ops->free(source);
 }
 
+/*
+ * A file of a section, an interface and one good packet; then a word of the
+ * packet behind it is a lie. Nothing of that packet comes.
+ */
+Test(replay, says_what_is_wrong_with_a_block)
+{
+	static const struct {
+		unsigned word; /* of the second packet's block */
+		uint32_t lie;
+		const char *what;
+	} table[] = {
+		{ 1, 8, "a block of 8 bytes" },
+		{ 1, 38, "a block of 38 bytes" },
+		{ 1, 40, "the block breaks off: 36 of 40 bytes are there" },
+		{ 1, 2 << 20, "a block of 2097152 bytes: more than 1048576" },
+		{ 1, 28, "a block's two lengths differ: 28 and 4" },
+		{ 2, 1, "it names interface 1 of 1" },
+		{ 5, 5, "5 bytes captured in a block for 4" },
+		{ 5, 262145, "262145 bytes captured: more than 262144" },
+		{ 8, 40, "a block's two lengths differ: 36 and 40" },
+		{ 0, 3, "" }, /* as a simple packet it is well-formed */
+		{ 0, 0x0a0d0d0a, "a section without a byte order" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct bytes b = { .size = 0 };
+		struct source *source;
+		int log = log_begin();
+		char line[160] = "";
+		size_t at;
+
+		put_section(&b);
+		put_interface(&b, 1, 4, 9, 0);
+		put_packet(&b, 0, 1);
+		at = b.size;
+		put_packet(&b, 0, 2);
+		memcpy(b.data + at + 4 * table[i].word, &table[i].lie, 4);
+		if (table[i].what[0])
+			snprintf(line, sizeof(line),
+				 "packet 2, at byte %zu: %s; nothing", at,
+				 table[i].what);
+		source = open_bytes(&b);
+		cr_expect_eq(next_burst(source, 9, 99), line[0] ? 1 : 2);
+		cr_expect_eq(next_burst(source, 9, 99), SOURCE_IS_OVER);
+		cr_expect(line[0] ? strstr(log_text(log), line) != NULL :
+				    log_text(log)[0] == '\0',
+			  "row %zu: %s", i, log_text(log));
+		source->ops->free(source);
+		close(log);
+	}
+}
+
+/* Blocks too short for what their type needs, though well-formed. */
+Test(replay, says_that_a_block_is_too_short)
+{
+	static const struct {
+		uint32_t words[5];
+		const char *what;
+	} table[] = {
+		{ { 6, 20, 0, 0, 20 }, "a packet block of 20 bytes" },
+		{ { 2, 20, 0, 0, 20 }, "a packet block of 20 bytes" },
+		{ { 3, 12, 12 }, "a simple packet block of 12 bytes" },
+		{ { 3, 20, 9, 0, 20 }, "9 bytes captured in a block for 4" },
+		{ { 1, 16, 1, 16 }, "an interface block of 16 bytes" },
+		{ { 0x0a0d0d0a, 20, 0x1a2b3c4d, 1, 20 },
+		  "a section header of 20 bytes" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct bytes b = { .size = 0 };
+		struct source *source;
+		int log = log_begin();
+
+		put_section(&b);
+		put_interface(&b, 1, 0, 9, 0);
+		put(&b, table[i].words, table[i].words[1]);
+		/* what a reader that goes too far would take for its bytes */
+		put_packet(&b, 0, 2);
+		put_packet(&b, 0, 2);
+		source = open_bytes(&b);
+		cr_expect_eq(next_burst(source, 9, 99), SOURCE_IS_OVER);
+		cr_expect_not_null(strstr(log_text(log), table[i].what),
+				   "row %zu: %s", i, log_text(log));
+		source->ops->free(source);
+		close(log);
+	}
+}
+
 /* A file that another process cuts while it is read: no SIGBUS. */
 Test(replay, of_a_file_that_shrinks_ends_there)
 {

@@ -200,7 +200,10 @@ struct nr_ring {
 	uint64_t reserved_loss[4];
 };
 
-/* End word: the stream's final sequence number + 1, and why. */
+/*
+ * End word: the stream's final sequence number + 1 (that of the record which
+ * would have come next), and why.
+ */
 #define NR_END_WORD(seq, why) (((uint64_t)(seq) << 8) | (why))
 #define NR_END_SEQ(word) ((word) >> 8)
 #define NR_END_WHY(word) ((unsigned)(word)&0xff)

@@ -204,7 +204,8 @@ struct nr_msg_capture {
 	uint32_t held;	      /* blocks leased now */
 	uint32_t held_high;   /* most ever */
 	uint64_t attached_ns; /* since the epoch */
-	uint64_t reserved[8];
+	uint64_t delivered_bytes; /* captured bytes of what was delivered */
+	uint64_t reserved[7];
 };
 
 NR_ASSERT(sizeof(struct nr_msg) == 16, "struct nr_msg");
@@ -251,5 +252,6 @@ NR_AT(struct nr_msg_capture, seen, 112);
 NR_AT(struct nr_msg_capture, lost, 144);
 NR_AT(struct nr_msg_capture, leases, 192);
 NR_AT(struct nr_msg_capture, attached_ns, 208);
+NR_AT(struct nr_msg_capture, delivered_bytes, 216);
 
 #endif

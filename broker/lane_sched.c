@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A lane that sleeps in the kernel runs at SCHED_FIFO 1 where it may: it is
+ * short and must be on time, and at normal priority a few busy processes
+ * delay it by milliseconds. A lane that is busy for long does not need that
+ * and would starve others, so it goes back by itself.
+ */
+#include "lane_sched.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define SECOND UINT64_C(1000000000)
+#define BUSY_PERCENT 80
+
+static uint64_t clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+uint64_t lane_sched_cpu_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void set_cpu(const struct lane *lane)
+{
+	cpu_set_t set;
+	int cpu;
+
+	if (lane->config->cpu < 0)
+		return;
+	cpu = lane->config->cpu + (int)lane->number;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		log_warn("source %s: lane %u cannot run on CPU %d: %s",
+			 lane->config->name, lane->number, cpu,
+			 strerror(errno));
+}
+
+/*
+ * Never by itself for a replay or a busy-polling lane, which do not sleep, nor
+ * where lanes could take all CPUs.
+ */
+static int priority_of(const struct lane *lane)
+{
+	const struct config_source *config = lane->config;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t lanes = config->interface_count * config->lanes;
+
+	if (config->priority >= 0)
+		return config->priority;
+	return config->backend != BACKEND_REPLAY && config->busy_poll == 0 &&
+	       cpus > (long)lanes;
+}
+
+void lane_sched_start(struct lane *lane)
+{
+	struct sched_param param = { .sched_priority = priority_of(lane) };
+
+	set_cpu(lane);
+	if (param.sched_priority == 0)
+		return;
+	if (sched_setscheduler(0, SCHED_FIFO, &param)) {
+		if (lane->config->priority > 0)
+			log_warn("source %s: lane %u cannot run at priority "
+				 "%d: %s", lane->config->name, lane->number,
+				 param.sched_priority, strerror(errno));
+		return;
+	}
+	lane->is_realtime = true;
+	lane->checked_ns = clock_ns(CLOCK_MONOTONIC);
+	lane->checked_cpu_ns = lane_sched_cpu_ns();
+}
+
+void lane_sched_demote_if_busy(struct lane *lane)
+{
+	const struct sched_param normal = { 0 };
+	uint64_t now = clock_ns(CLOCK_MONOTONIC), cpu;
+
+	if (now - lane->checked_ns < SECOND)
+		return;
+	cpu = lane_sched_cpu_ns();
+	if ((cpu - lane->checked_cpu_ns) * 100 >
+	    (now - lane->checked_ns) * BUSY_PERCENT) {
+		sched_setscheduler(0, SCHED_OTHER, &normal);
+		lane->is_realtime = false;
+		log_warn("source %s: lane %u uses over %d %% of its CPU: back "
+			 "to normal priority", lane->config->name,
+			 lane->number, BUSY_PERCENT);
+	}
+	lane->checked_ns = now;
+	lane->checked_cpu_ns = cpu;
+}
