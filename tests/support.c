@@ -7,7 +7,6 @@
 #include "support.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -398,10 +397,10 @@ static void broker_wait(struct broker *broker)
 			sleep_ms(1);
 			continue;
 		}
-		cr_fatal("the broker %s (%d; %s):\n%s",
-			 pid ? "has ended" : "does not answer",
-			 pid ? status_of(status) : 0, nr_strerror(err),
-			 log_text(broker));
+		cr_assert_fail("the broker %s (%d; %s):\n%s",
+			       pid ? "has ended" : "does not answer",
+			       pid ? status_of(status) : 0, nr_strerror(err),
+			       log_text(broker));
 	}
 	setenv(NR_SOCKET_ENV, broker->socket, 1);
 }

@@ -46,7 +46,10 @@ struct trace {
 	struct trace_interface interfaces[TRACE_INTERFACES_MAX];
 };
 
-/* A packet, as the source must give it. */
+/*
+ * A packet, as the source must give it. Behind its transport header it carries
+ * its number, 4 bytes in network order, for tests that see only bytes.
+ */
 struct trace_packet {
 	uint8_t data[TRACE_SIZE_MAX]; /* all of wirelen, cut or not */
 	uint64_t ts_ns;		      /* rounded to what the file can say */
@@ -70,12 +73,7 @@ void trace_init(struct trace *trace, uint32_t packets, uint64_t seed);
 void trace_packet(const struct trace *trace, uint32_t number,
 		  struct trace_packet *packet);
 
-/*
- * The number that a packet carries, behind its transport header, as 4 bytes in
- * network order: for tests that see only bytes. Not in cut ones.
- *
- * Writes the file at @path, or to @fd (lent). Returns 0 or -errno.
- */
+/* Writes the file at @path, or to @fd (lent). Returns 0 or -errno. */
 int trace_write(const struct trace *trace, const char *path);
 int trace_write_fd(const struct trace *trace, int fd);
 

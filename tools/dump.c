@@ -404,7 +404,10 @@ static void dump_counts(struct dump *dump)
 			stats.lost[i]);
 		before = ", ";
 	}
-	fprintf(stderr, "%s\n", before[0] == ',' ? ")" : "");
+	fputs(before[0] == ',' ? ")" : "", stderr);
+	if (stats.counts_shown)
+		fprintf(stderr, ", of %" PRIu64 " seen", stats.seen);
+	fputc('\n', stderr);
 	if (dump->values.write && dump->gaps)
 		note(dump,
 		     "%" PRIu64 " gaps between these, %" PRIu64

@@ -128,6 +128,36 @@ const struct nr_msg_capture *snapshot_capture(const struct snapshot *snapshot,
 	return NULL;
 }
 
+bool snapshot_is_first_lane(const struct snapshot *snapshot, size_t i)
+{
+	uint32_t id = snapshot->captures[i].capture_id;
+
+	for (size_t j = 0; j < i; j++)
+		if (snapshot->captures[j].capture_id == id)
+			return false;
+	return true;
+}
+
+bool snapshot_sum(const struct snapshot *snapshot, uint32_t capture_id,
+		  struct nr_msg_capture *sum)
+{
+	bool found = false;
+
+	memset(sum, 0, sizeof(*sum));
+	for (size_t i = 0; snapshot && i < snapshot->capture_count; i++) {
+		const struct nr_msg_capture *c = &snapshot->captures[i];
+
+		if (c->capture_id != capture_id)
+			continue;
+		found = true;
+		sum->delivered += c->delivered;
+		sum->delivered_bytes += c->delivered_bytes;
+		for (unsigned l = 0; l < NR_LOST_CAUSES; l++)
+			sum->lost[l] += c->lost[l];
+	}
+	return found;
+}
+
 bool snapshot_shows_counts(const struct snapshot *snapshot,
 			   const struct nr_msg_capture *capture)
 {

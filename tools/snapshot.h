@@ -36,6 +36,16 @@ const struct nr_msg_capture *
 snapshot_capture(const struct snapshot *snapshot,
 		 const struct nr_msg_capture *like);
 
+/* Whether this is the first entry of its capture; others are further lanes. */
+bool snapshot_is_first_lane(const struct snapshot *snapshot, size_t i);
+
+/*
+ * Adds up the lanes of a capture: delivered, delivered_bytes and lost. Returns
+ * false, and all of them 0, if the snapshot does not have it.
+ */
+bool snapshot_sum(const struct snapshot *snapshot, uint32_t capture_id,
+		  struct nr_msg_capture *sum);
+
 /* Whether seen and filtered of a capture are shown to this user. */
 bool snapshot_shows_counts(const struct snapshot *snapshot,
 			   const struct nr_msg_capture *capture);
@@ -46,6 +56,14 @@ const char *snapshot_state(uint32_t state);
 /* Tables for people. With @last, also what came a second since then. */
 void snapshot_print(const struct snapshot *now, const struct snapshot *last,
 		    FILE *out);
+
+/*
+ * Only the captures, a short line each, whatever the number of its lanes; and
+ * how many lines that makes with the heading.
+ */
+void snapshot_print_captures(const struct snapshot *now,
+			     const struct snapshot *last, FILE *out);
+size_t snapshot_capture_lines(const struct snapshot *snapshot);
 
 /* One JSON document. */
 void snapshot_print_json(const struct snapshot *now, bool is_compact,

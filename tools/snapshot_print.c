@@ -39,7 +39,13 @@ static const char *const capture_headings[] = {
 static const char *const capture_rate_headings[] = {
 	"channel", ">lane",  ">uid",	   ">pid",	"command",
 	">age",	   ">seen",  ">delivered", ">filtered", ">others",
-	">held",   ">bells", ">packets/s", "lost",	NULL
+	">held",   ">bells", RATES,	   "lost",	NULL
+};
+static const char *const short_headings[] = { "channel", ">pid",       ">uid",
+					      "command", ">delivered", "lost",
+					      NULL };
+static const char *const short_rate_headings[] = {
+	"channel", ">pid", ">uid", "command", RATES, ">delivered", "lost", NULL
 };
 
 /* A rate cell: 0 for what is new, or has started anew. */
@@ -167,6 +173,16 @@ static void capture_counts(struct table *t, const struct snapshot *now,
 	table_number(t, c->to_others);
 }
 
+static void capture_rates(struct table *t, const struct snapshot *now,
+			  const struct snapshot *last,
+			  const struct nr_msg_capture *c,
+			  const struct nr_msg_capture *before)
+{
+	rate_cell(t, now, last, c->delivered, before->delivered, 1);
+	rate_cell(t, now, last, c->delivered_bytes, before->delivered_bytes,
+		  1e6 / 8);
+}
+
 static void print_captures(const struct snapshot *now,
 			   const struct snapshot *last, FILE *out)
 {
@@ -187,12 +203,48 @@ static void print_captures(const struct snapshot *now,
 		table_cell(&t, "%" PRIu32 "/%" PRIu32, c->held, c->leases);
 		table_number(&t, c->bells);
 		if (last)
-			rate_cell(&t, now, last, c->delivered,
-				  b ? b->delivered : c->delivered, 1);
+			capture_rates(&t, now, last, c, b ? b : c);
 		lost_cell(&t, c->lost);
 	}
 	table_print(&t, out);
 	table_deinit(&t);
+}
+
+void snapshot_print_captures(const struct snapshot *now,
+			     const struct snapshot *last, FILE *out)
+{
+	struct table t;
+
+	table_init(&t, last ? short_rate_headings : short_headings);
+	for (size_t i = 0; i < now->capture_count; i++) {
+		const struct nr_msg_capture *c = &now->captures[i];
+		struct nr_msg_capture sum, before;
+		bool is_new = !snapshot_sum(last, c->capture_id, &before);
+
+		if (!snapshot_is_first_lane(now, i))
+			continue;
+		snapshot_sum(now, c->capture_id, &sum);
+		table_text(&t, c->channel, sizeof(c->channel));
+		table_number(&t, c->pid);
+		table_number(&t, c->uid);
+		table_text(&t, c->comm, sizeof(c->comm));
+		if (last)
+			capture_rates(&t, now, last, &sum,
+				      is_new ? &sum : &before);
+		table_number(&t, sum.delivered);
+		lost_cell(&t, sum.lost);
+	}
+	table_print(&t, out);
+	table_deinit(&t);
+}
+
+size_t snapshot_capture_lines(const struct snapshot *snapshot)
+{
+	size_t lines = snapshot->capture_count ? 1 : 0;
+
+	for (size_t i = 0; i < snapshot->capture_count; i++)
+		lines += snapshot_is_first_lane(snapshot, i);
+	return lines;
 }
 
 void snapshot_print(const struct snapshot *now, const struct snapshot *last,
@@ -272,6 +324,7 @@ static void capture_json(struct json *json, const struct nr_msg_capture *c,
 	json_number(json, "attached_ns", c->attached_ns);
 	count_json(json, "seen", c->seen, counts_are_shown);
 	json_number(json, "delivered", c->delivered);
+	json_number(json, "delivered_bytes", c->delivered_bytes);
 	count_json(json, "filtered", c->filtered, counts_are_shown);
 	json_number(json, "to_others", c->to_others);
 	json_object(json, "lost");

@@ -10,14 +10,22 @@
 
 struct values {
 	bool json;
+	bool captures;
 	uint64_t interval_ms; /* 0: once */
+	uint64_t for_ms;      /* 0: until ended by hand */
 };
 
+#define AT(field) offsetof(struct values, field)
+
 static const struct option_spec options[] = {
-	{ "json", 0, OPTION_FLAG, offsetof(struct values, json), 0, 0, NULL,
+	{ "json", 0, OPTION_FLAG, AT(json), 0, 0, NULL,
 	  "JSON; with --watch one document a line" },
-	{ "watch", 0, OPTION_INTERVAL, offsetof(struct values, interval_ms),
-	  100, 86400000, "SECONDS", "again and again, with rates; default 1" },
+	{ "captures", 0, OPTION_FLAG, AT(captures), 0, 0, NULL,
+	  "only a line a capture, and a short one" },
+	{ "watch", 0, OPTION_INTERVAL, AT(interval_ms), 100, 86400000,
+	  "SECONDS", "again and again, with rates; default 1" },
+	{ "for", 0, OPTION_SECONDS, AT(for_ms), 100, 86400000, "SECONDS",
+	  "watch for so long" },
 	{ 0 },
 };
 
@@ -42,6 +50,25 @@ static void watch_signals(int how)
 	sigprocmask(how, &set, NULL);
 }
 
+/* On a terminal the new table takes the place of the one before. */
+static void table_replace(const struct values *values,
+			  const struct snapshot *last)
+{
+	bool is_first = !last || !last->monotonic_ns;
+
+	if (!values->interval_ms)
+		return;
+	if (!isatty(STDOUT_FILENO)) {
+		if (!is_first)
+			fputc('\n', stdout);
+	} else if (!values->captures) {
+		fputs("\033[H\033[2J", stdout);
+	} else if (!is_first && last->capture_count) {
+		/* a cursor cannot be moved up by 0 lines */
+		printf("\033[%zuA\033[J", snapshot_capture_lines(last));
+	}
+}
+
 static enum status print(const struct values *values,
 			 const struct snapshot *now,
 			 const struct snapshot *last)
@@ -50,11 +77,11 @@ static enum status print(const struct values *values,
 		snapshot_print_json(now, values->interval_ms != 0, stdout);
 		return finish_stdout();
 	}
-	if (values->interval_ms && isatty(STDOUT_FILENO))
-		fputs("\033[H\033[2J", stdout);
-	else if (last && last->monotonic_ns)
-		fputc('\n', stdout);
-	snapshot_print(now, last, stdout);
+	table_replace(values, last);
+	if (values->captures)
+		snapshot_print_captures(now, last, stdout);
+	else
+		snapshot_print(now, last, stdout);
 	return finish_stdout();
 }
 
@@ -83,6 +110,12 @@ static enum status stat_once(const struct values *values, const char *socket,
 	return status;
 }
 
+static bool is_time_over(const struct values *values, uint64_t start_ns,
+			 uint64_t now_ns)
+{
+	return values->for_ms && now_ns - start_ns >= values->for_ms * 1000000u;
+}
+
 /* The first table has the columns of the others, and rates of 0. */
 static enum status stat_watch(const struct values *values, const char *socket,
 			      const char *channel)
@@ -92,6 +125,7 @@ static enum status stat_watch(const struct values *values, const char *socket,
 		.tv_nsec = (long)(values->interval_ms % 1000) * 1000000,
 	};
 	struct snapshot last = { 0 };
+	uint64_t start_ns = 0;
 	struct snapshot now;
 	enum status status;
 
@@ -103,7 +137,9 @@ static enum status stat_watch(const struct values *values, const char *socket,
 		watch_signals(SIG_UNBLOCK);
 		snapshot_deinit(&last);
 		last = now;
-		if (status || ferror(stdout))
+		start_ns = start_ns ? start_ns : now.monotonic_ns;
+		if (status || ferror(stdout) ||
+		    is_time_over(values, start_ns, now.monotonic_ns))
 			break;
 		nanosleep(&pause, NULL);
 	}
@@ -128,6 +164,11 @@ static enum status stat_run(const struct verb *verb, int argc, char **argv,
 	if (arguments.rest < argc)
 		return options_wrong(verb, "%s: stat takes one channel at most",
 				     argv[arguments.rest]);
+	if (values.json && values.captures)
+		return options_wrong(
+			verb, "--captures is for tables, without --json");
+	if (values.for_ms && !values.interval_ms)
+		values.interval_ms = 1000;
 	if (values.interval_ms)
 		return stat_watch(&values, arguments.socket, arguments.channel);
 	return stat_once(&values, arguments.socket, arguments.channel);
@@ -135,7 +176,7 @@ static enum status stat_run(const struct verb *verb, int argc, char **argv,
 
 const struct verb stat_verb = {
 	.name = "stat",
-	.arguments = "[CHANNEL] [--json] [--watch[=SECONDS]]",
+	.arguments = "[CHANNEL] [--json] [--captures] [--watch[=SECONDS]]",
 	.summary =
 		"Shows what sources, channels and captures have seen and lost.",
 	.options = options,

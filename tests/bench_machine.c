@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What is measured of the machine, so that like is compared with like. */
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+#define TURNS 1000 /* of both sides, in one sample */
+#define SAMPLES 101
+
+void bench_die(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("bench: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	exit(1);
+}
+
+uint64_t bench_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+void bench_pin(unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		bench_die("CPU %u: %s", cpu, strerror(errno));
+}
+
+/*
+ * Ping-pong on one word: even is the first thread's turn, odd the other's. A
+ * round is two hops. Of many short samples the middle one counts: others want
+ * these CPUs too.
+ */
+static uint64_t ball __attribute__((aligned(128)));
+
+static void *answer(void *unused)
+{
+	bench_pin(BENCH_RECEIVE_CPU);
+	for (uint64_t turn = 1; turn < 2 * TURNS * SAMPLES; turn += 2) {
+		while (__atomic_load_n(&ball, __ATOMIC_ACQUIRE) != turn)
+			;
+		__atomic_store_n(&ball, turn + 1, __ATOMIC_RELEASE);
+	}
+	return unused;
+}
+
+static double serve_sample(uint64_t turn)
+{
+	uint64_t start = bench_now_ns(), end = turn + 2 * TURNS;
+
+	for (; turn < end; turn += 2) {
+		__atomic_store_n(&ball, turn + 1, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&ball, __ATOMIC_ACQUIRE) != turn + 2)
+			;
+	}
+	return (double)(bench_now_ns() - start) / (2 * TURNS);
+}
+
+static void *serve(void *samples)
+{
+	bench_pin(BENCH_SEND_CPU);
+	for (unsigned i = 0; i < SAMPLES; i++)
+		((double *)samples)[i] = serve_sample(UINT64_C(2) * TURNS * i);
+	return NULL;
+}
+
+double bench_hop_ns(void)
+{
+	pthread_t there, here;
+	double samples[SAMPLES];
+
+	ball = 0;
+	if (pthread_create(&there, NULL, answer, NULL) ||
+	    pthread_create(&here, NULL, serve, samples))
+		bench_die("cannot start a thread");
+	pthread_join(here, NULL);
+	pthread_join(there, NULL);
+	return bench_median(samples, SAMPLES);
+}
+
+/* Fields of /proc/PID/stat behind the name, of which the first is field 3. */
+struct process {
+	pid_t parent;
+	uint64_t ticks; /* user and system time, that of reaped children too */
+	unsigned priority;
+};
+
+static bool read_process(const char *path, struct process *process)
+{
+	FILE *file = fopen(path, "re");
+	char line[1024], *at = NULL;
+	unsigned long field;
+
+	*process = (struct process){ 0 };
+	if (!file)
+		return false;
+	if (fgets(line, sizeof(line), file))
+		at = strrchr(line, ')');
+	fclose(file);
+	if (!at)
+		return false;
+	at += 4; /* ") S " */
+	for (unsigned number = 4; number <= 40; number++) {
+		field = strtoul(at, &at, 10);
+		if (number == 4)
+			process->parent = (pid_t)field;
+		else if (number >= 14 && number <= 17)
+			process->ticks += field;
+		else if (number == 40)
+			process->priority = (unsigned)field;
+	}
+	return true;
+}
+
+static bool is_descendant(pid_t pid, pid_t root)
+{
+	struct process process;
+	char path[64];
+
+	while (pid > 0 && pid != root) {
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		if (!read_process(path, &process))
+			return false;
+		pid = process.parent;
+	}
+	return pid == root;
+}
+
+/* Calls @fn with each numeric entry of a directory. */
+static void each_number(const char *path, void (*fn)(pid_t, void *), void *data)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	while ((entry = readdir(dir)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			fn((pid_t)strtol(entry->d_name, NULL, 10), data);
+	closedir(dir);
+}
+
+struct sum {
+	pid_t root, pid;
+	uint64_t ticks;
+	unsigned priority;
+};
+
+static void add_thread(pid_t thread, void *data)
+{
+	struct sum *sum = data;
+	struct process process;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", sum->pid, thread);
+	if (read_process(path, &process) && process.priority > sum->priority)
+		sum->priority = process.priority;
+}
+
+static void add_process(pid_t pid, void *data)
+{
+	struct sum *sum = data;
+	struct process process;
+	char path[64];
+
+	if (!is_descendant(pid, sum->root))
+		return;
+	sum->pid = pid;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (read_process(path, &process))
+		sum->ticks += process.ticks;
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	each_number(path, add_thread, sum);
+}
+
+uint64_t bench_cpu_ns(pid_t root)
+{
+	struct sum sum = { .root = root };
+
+	each_number("/proc", add_process, &sum);
+	return sum.ticks * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+}
+
+unsigned bench_priority(pid_t root)
+{
+	struct sum sum = { .root = root };
+
+	each_number("/proc", add_process, &sum);
+	return sum.priority;
+}
+
+const char *bench_cpu_model(void)
+{
+	static char model[128] = "unknown";
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char line[512];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "model name : %127[^\n]", model) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return model;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double bench_median(double *values, unsigned count)
+{
+	qsort(values, count, sizeof(*values), compare);
+	return count % 2 ? values[count / 2] :
+			   (values[count / 2 - 1] + values[count / 2]) / 2;
+}
