@@ -16,7 +16,8 @@
 #define SLICES (REGION_ALIGN / NR_RING_SIZE)
 #define SECOND UINT64_C(1000000000)
 
-struct account *account_get(struct account **accounts, uid_t uid)
+struct account *account_get(struct account **accounts, uid_t uid,
+			    uint64_t max_memory)
 {
 	struct account *account;
 
@@ -27,6 +28,7 @@ struct account *account_get(struct account **accounts, uid_t uid)
 	if (!account)
 		return NULL;
 	account->uid = uid;
+	account->max_memory = max_memory;
 	account->next = *accounts;
 	*accounts = account;
 	return account;
@@ -74,14 +76,25 @@ bool account_take_attach(struct account *account, uint32_t rate,
 	return true;
 }
 
+/* What is made stays: a consumer may have mapped it for ever. */
+static bool charge_memory(struct account *account, size_t size)
+{
+	if (size > account->max_memory - account->memory)
+		return false;
+	account->memory += size;
+	return true;
+}
+
 static int add_region(struct account *account, bool small_pages)
 {
 	struct ring_region *region =
 		calloc(1, sizeof(*region) + SLICES * sizeof(struct ring_slice));
 	int err;
 
-	if (!region)
+	if (!region || !charge_memory(account, REGION_ALIGN)) {
+		free(region);
 		return -ENOMEM;
+	}
 	err = region_new(&region->region, "netring-rings", REGION_ALIGN,
 			 small_pages);
 	if (err) {
@@ -171,6 +184,8 @@ struct return_pages *account_take_pages(struct account *account,
 	while (*link && (*link)->count != count)
 		link = &(*link)->next;
 	pages = *link;
+	if (!pages && !charge_memory(account, (size_t)count * NR_PAGE))
+		return NULL;
 	if (!pages)
 		return new_pages(count, from_warden);
 	*link = pages->next;

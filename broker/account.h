@@ -44,6 +44,8 @@ struct account {
 	uint32_t captures;
 	uint32_t unacked; /* attaches whose descriptors may be unread */
 	uint32_t guaranteed; /* blocks, all lanes */
+	uint64_t memory;     /* bytes of its rings and return pages, ever made */
+	uint64_t max_memory;
 	uint64_t rate_ns;    /* the attach rate's bucket: filled up to here */
 	struct ring_region *regions;
 	struct ring_slice *free_slices;
@@ -51,7 +53,8 @@ struct account {
 };
 
 /* The account of @uid, made if there is none. NULL: no memory. */
-struct account *account_get(struct account **accounts, uid_t uid);
+struct account *account_get(struct account **accounts, uid_t uid,
+			    uint64_t max_memory);
 void account_free_all(struct account **accounts);
 
 /* One more attach now? Counts it. */
@@ -59,7 +62,7 @@ bool account_take_attach(struct account *account, uint32_t rate,
 			 uint64_t now_ns);
 
 /*
- * A zeroed slice. Returns NULL without memory (also: without huge pages,
+ * A zeroed slice. Returns NULL beyond the quota or without memory (also: without huge pages,
  * unless @small_pages).
  */
 struct ring_slice *account_take_slice(struct account *account,
@@ -68,7 +71,7 @@ void account_give_slice(struct account *account, struct ring_slice *slice);
 
 /*
  * @count zeroed return pages; from the warden, or where there is none with
- * privilege a sealed memfd. Returns NULL without memory.
+ * privilege a sealed memfd. Returns NULL beyond the quota or without memory.
  */
 struct return_pages *account_take_pages(struct account *account,
 					uint32_t count, bool from_warden);

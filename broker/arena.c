@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include <netring/ring.h>
+
 #define ARENA_HEADER 32768
 
 _Static_assert(sizeof(struct nr_arena) +
@@ -63,6 +65,27 @@ int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
 fail:
 	arena_free(arena);
 	return err;
+}
+
+int arena_take_stream(struct arena *arena)
+{
+	for (uint32_t i = 0; i < ARENA_STREAMS_MAX; i++) {
+		uint32_t slot = (arena->stream_next + i) % ARENA_STREAMS_MAX;
+
+		if (arena->stream_used[slot])
+			continue;
+		arena->stream_used[slot] = true;
+		arena->stream_next = slot + 1;
+		nr_count_store(&arena_stream(arena, slot)->published, 0);
+		nr_count_store(&arena_stream(arena, slot)->bytes, 0);
+		return (int)slot;
+	}
+	return -1;
+}
+
+void arena_give_stream(struct arena *arena, uint32_t stream)
+{
+	arena->stream_used[stream] = false;
 }
 
 void arena_free(struct arena *arena)

@@ -16,6 +16,8 @@ struct arena {
 	uint32_t id;
 	uint32_t block_size;
 	uint32_t capacity; /* bytes of the largest packet a block can hold */
+	uint32_t stream_next; /* where the search for a free slot starts */
+	bool stream_used[ARENA_STREAMS_MAX];
 	struct admission admission;
 };
 
@@ -27,6 +29,10 @@ struct arena {
 int arena_new(struct arena **arena, uint64_t size, uint32_t block_size,
 	      uint32_t percent, bool show_counts, bool small_pages);
 void arena_free(struct arena *arena);
+
+/* A stream slot of its own, zeroed; -1: all are taken. */
+int arena_take_stream(struct arena *arena);
+void arena_give_stream(struct arena *arena, uint32_t stream);
 
 static inline struct nr_block *arena_block(const struct arena *arena,
 					   uint32_t block)

@@ -26,6 +26,7 @@ struct terms {
 	uint32_t leases;
 	uint32_t guarantee;
 	uint32_t budget;
+	struct membership membership;
 	uint32_t first_lane;
 	uint32_t lane_count;
 };
@@ -33,6 +34,16 @@ struct terms {
 static uint32_t smaller(uint32_t a, uint32_t b)
 {
 	return a < b ? a : b;
+}
+
+/* Also empty: no group. */
+static bool is_group_name(const char name[NR_GROUP_MAX])
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyz"
+				   "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+
+	return memchr(name, '\0', NR_GROUP_MAX) &&
+	       name[strspn(name, good)] == '\0';
 }
 
 /* 0, or after a refusal 1. */
@@ -59,6 +70,14 @@ static int read_terms(struct session *session,
 		terms->budget = smaller(terms->budget, request->budget);
 	terms->first_lane = request->lane == NR_ALL_LANES ? 0 : request->lane;
 	terms->lane_count = request->lane == NR_ALL_LANES ? lanes : 1;
+	terms->membership.uid = session->peer.uid;
+	memcpy(terms->membership.name, request->group, NR_GROUP_MAX);
+	if (!is_group_name(terms->membership.name)) {
+		session_refuse(session, EINVAL,
+			       "a group's name has up to %d letters, digits, "
+			       "'_', '-' and '.'", NR_GROUP_MAX - 1);
+		return 1;
+	}
 	if (terms->first_lane < lanes)
 		return 0;
 	session_refuse(session, ENOENT,
@@ -113,7 +132,14 @@ static int make_arenas(struct control_channel *channel,
 static void refuse_memory(struct session *session,
 			  const struct control_channel *channel, int err)
 {
-	if (err == REGION_NO_HUGE_PAGES)
+	if (err == -EDQUOT)
+		session_refuse(session, ENOSPC,
+			       "user %u has %llu bytes of rings and return "
+			       "pages: a user may have %llu (max_memory)",
+			       session->account->uid,
+			       (unsigned long long)session->account->memory,
+			       (unsigned long long)session->account->max_memory);
+	else if (err == REGION_NO_HUGE_PAGES)
 		session_refuse(session, ENOMEM,
 			       "channel '%s': no huge pages for %llu bytes; "
 			       "reserve some (vm.nr_hugepages) or set "
@@ -234,10 +260,14 @@ static void attach_is_done(struct lane_command *command)
 		session_refuse(session, ENOSPC,
 			       "channel '%s' is full: %u of the %u blocks set "
 			       "aside for guarantees are promised, and this "
-			       "capture asks for %u a lane",
+			       "capture asks for %u a lane%s",
 			       capture->channel->config->name,
 			       capture->promised, capture->set_aside,
-			       cl->sub.grant.guarantee);
+			       cl->sub.grant.guarantee,
+			       capture->membership.name[0] ?
+				       " and one for its stream in the group "
+				       "(of at most 64 members)" :
+				       "");
 	} else if (may_hand_over(session)) {
 		hand_over(capture);
 	} else {
@@ -292,10 +322,18 @@ static void ask_lane(struct capture *capture, uint32_t index)
 		.arena = channel->lane_has_arena[lane] ? NULL :
 							 channel->arenas[lane],
 		.sub = &cl->sub,
+		.membership = capture->membership,
 	};
 	channel->lane_has_arena[lane] = true;
 	capture->session->pending++;
 	lane_send(cl->lane, &cl->command.base);
+}
+
+/* Why there was none: its quota, or the machine's. */
+static int memory_errno(const struct account *account)
+{
+	return account->memory + REGION_ALIGN > account->max_memory ? -EDQUOT :
+								      -ENOMEM;
 }
 
 /* Memory for all lanes first: what fails here has touched no lane. */
@@ -308,7 +346,7 @@ static int take_memory(struct capture *capture, const struct terms *terms)
 					    terms->lane_count,
 					    session->control->has_privilege);
 	if (!capture->pages)
-		return -ENOMEM;
+		return memory_errno(session->account);
 	for (uint32_t i = 0; i < terms->lane_count; i++) {
 		struct capture_lane *cl = &capture->lanes[i];
 
@@ -316,7 +354,7 @@ static int take_memory(struct capture *capture, const struct terms *terms)
 		cl->slice = account_take_slice(session->account,
 					       source->config->small_pages);
 		if (!cl->slice)
-			return -ENOMEM;
+			return memory_errno(session->account);
 	}
 	return 0;
 }
@@ -336,6 +374,7 @@ static struct capture *capture_new(struct session *session,
 	clock_gettime(CLOCK_REALTIME, &now);
 	capture->session = session;
 	capture->channel = channel;
+	capture->membership = terms->membership;
 	capture->lane_count = terms->lane_count;
 	capture->id = ++session->control->capture_ids;
 	capture->guaranteed = terms->guarantee * terms->lane_count;

@@ -22,6 +22,7 @@ struct capture {
 	struct session *session;
 	struct control_channel *channel;
 	struct return_pages *pages;
+	struct membership membership;
 	uint32_t id;
 	uint32_t guaranteed; /* blocks, all lanes: charged to the account */
 	uint64_t attached_ns; /* since the epoch */

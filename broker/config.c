@@ -24,6 +24,7 @@ void config_init(struct config *config)
 	config->max_connections = 64;
 	config->max_captures = 64;
 	config->max_guaranteed = 256;
+	config->max_memory = 64 * MIB;
 	config->attach_rate = 20;
 }
 

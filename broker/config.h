@@ -98,6 +98,7 @@ struct config_channel {
 	uint64_t arena_size; /* bytes, multiple of 2 MiB */
 	uint32_t block_size; /* bytes, a power of two, >= 128 KiB */
 	uint32_t guaranteed; /* percent of the blocks set aside, 1 to 99 */
+	bool headers_only; /* cut behind the transport header */
 	bool show_counts;    /* seen and filtered are shown to consumers */
 };
 
@@ -110,6 +111,7 @@ struct config {
 	uint32_t max_connections; /* of one uid */
 	uint32_t max_captures;	  /* of one uid */
 	uint32_t max_guaranteed;  /* blocks of one uid, all lanes */
+	uint64_t max_memory; /* bytes of one uid's rings and return pages */
 	uint32_t attach_rate;	  /* attaches of one uid a second */
 	uint32_t source_count;
 	uint32_t channel_count;

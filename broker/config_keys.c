@@ -36,6 +36,11 @@ static const struct config_word offload_words[] = {
 	{ "off", 1 },
 	{ NULL, 0 },
 };
+static const struct config_word payload_words[] = {
+	{ "full", 0 },
+	{ "headers", 1 },
+	{ NULL, 0 },
+};
 static const struct config_word profile_words[] = {
 	{ "default", PROFILE_DEFAULT }, { "throughput", PROFILE_THROUGHPUT },
 	{ "latency", PROFILE_LATENCY }, { "memory", PROFILE_MEMORY },
@@ -84,6 +89,8 @@ const struct config_key config_broker_keys[] = {
 	BROKER(max_captures, config_type_u32, 1, 4096, "captures of one user"),
 	BROKER(max_guaranteed, config_type_u32, 1, 1000000,
 	       "blocks guaranteed to one user"),
+	BROKER(max_memory, config_type_size64, 4 * MIB, 64 * GIB,
+	       "ring memory and return pages of one user"),
 	BROKER(attach_rate, config_type_u32, 1, 100000,
 	       "attaches of one user a second"),
 	END,
@@ -163,6 +170,9 @@ const struct config_key config_channel_keys[] = {
 		"of a block of the arena"),
 	CHANNEL(guaranteed, config_type_u32, 1, 99,
 		"percent of the blocks set aside for guarantees"),
+	KEY("payload", struct config_channel, headers_only, config_type_switch,
+	    0, 1, payload_words, "whether packets go on behind their headers",
+	    0),
 	KEY("counts", struct config_channel, show_counts, config_type_bool, 0,
 	    1, NULL, "show consumers how much they do not see", 0),
 	END,

@@ -31,11 +31,13 @@
 
 /* IANA protocol numbers */
 #define PROTOCOL_HOP_BY_HOP 0
+#define PROTOCOL_ICMP 1
 #define PROTOCOL_TCP 6
 #define PROTOCOL_UDP 17
 #define PROTOCOL_ROUTING 43
 #define PROTOCOL_FRAGMENT 44
 #define PROTOCOL_AH 51
+#define PROTOCOL_ICMPV6 58
 #define PROTOCOL_OPTIONS 60
 #define PROTOCOL_SCTP 132
 
@@ -129,6 +131,23 @@ static bool hash_ipv4(struct cursor c, uint32_t *hash)
 	return true;
 }
 
+static bool is_extension(uint8_t protocol)
+{
+	return protocol == PROTOCOL_HOP_BY_HOP ||
+	       protocol == PROTOCOL_ROUTING || protocol == PROTOCOL_OPTIONS ||
+	       protocol == PROTOCOL_FRAGMENT || protocol == PROTOCOL_AH;
+}
+
+/* Of the extension header that the cursor is on, which has 8 bytes. */
+static uint32_t extension_length(const struct cursor *c, uint8_t protocol)
+{
+	uint32_t length = c->data[c->at + 1];
+
+	if (protocol == PROTOCOL_FRAGMENT)
+		return 8;
+	return protocol == PROTOCOL_AH ? (length + 2) * 4 : (length + 1) * 8;
+}
+
 /*
  * Goes from an IPv6 header's next-header field to what it carries. Returns the
  * protocol; leaves the cursor on it, or beyond everything where there are no
@@ -140,27 +159,17 @@ static uint8_t skip_extensions(struct cursor *c, uint8_t protocol)
 		uint8_t next;
 		uint32_t length;
 
-		if (protocol != PROTOCOL_HOP_BY_HOP &&
-		    protocol != PROTOCOL_ROUTING &&
-		    protocol != PROTOCOL_OPTIONS &&
-		    protocol != PROTOCOL_FRAGMENT && protocol != PROTOCOL_AH)
+		if (!is_extension(protocol))
 			return protocol;
 		if (!has(c, 8))
 			break;
 		next = c->data[c->at];
-		length = c->data[c->at + 1];
-		if (protocol == PROTOCOL_FRAGMENT) {
-			/* An atomic fragment is whole: no offset, no more. */
-			if (get16(c, 2) & 0xfff9) {
-				protocol = next;
-				break;
-			}
-			length = 8;
-		} else if (protocol == PROTOCOL_AH) {
-			length = (length + 2) * 4;
-		} else {
-			length = (length + 1) * 8;
+		/* An atomic fragment is whole: no offset, no more. */
+		if (protocol == PROTOCOL_FRAGMENT && get16(c, 2) & 0xfff9) {
+			protocol = next;
+			break;
 		}
+		length = extension_length(c, protocol);
 		c->at += length;
 		protocol = next;
 	}
@@ -202,11 +211,16 @@ static bool hash_ipv6(struct cursor c, uint32_t *hash)
 	return true;
 }
 
+static bool is_tag(uint16_t type)
+{
+	return type == 0x8100 || type == 0x88a8 || type == 0x9100;
+}
+
 /* IP behind up to three VLAN tags. @type: the ethertype of what comes next. */
 static bool hash_network(struct cursor c, uint16_t type, uint32_t *hash)
 {
 	for (unsigned i = 0; i < TAGS_MAX; i++) {
-		if (type != 0x8100 && type != 0x88a8 && type != 0x9100)
+		if (!is_tag(type))
 			break;
 		if (!has(&c, 4))
 			return false;
@@ -266,35 +280,129 @@ static uint16_t version_type(uint8_t first)
 	return first >> 4 == 4 ? TYPE_IPV4 : first >> 4 == 6 ? TYPE_IPV6 : 0;
 }
 
-uint32_t flow_hash(const uint8_t *data, uint32_t caplen, uint16_t link_type)
+/*
+ * Steps over the link-layer header. Returns the ethertype of what follows,
+ * TYPE_NONE if that cannot be told.
+ */
+static uint16_t skip_link(struct cursor *c, uint16_t link_type)
 {
-	struct cursor c = { data, caplen, 0 };
 	uint16_t type = TYPE_NONE;
-	uint32_t header = 0, hash = 0;
+	uint32_t header = 0;
 
 	switch (link_type) {
 	case LINK_ETHERNET:
-		return hash_ethernet(c);
+		header = 14;
+		type = has(c, header) ? get16(c, 12) : TYPE_NONE;
+		break;
 	case LINK_RAW_BSD:
 	case LINK_RAW:
-		type = has(&c, 1) ? version_type(data[0]) : TYPE_NONE;
+		type = has(c, 1) ? version_type(c->data[0]) : TYPE_NONE;
 		break;
 	case LINK_NULL:
 	case LINK_LOOP:
 		header = 4;
-		type = has(&c, header) ? family_type(get32(&c, 0)) : TYPE_NONE;
+		type = has(c, header) ? family_type(get32(c, 0)) : TYPE_NONE;
 		break;
 	case LINK_SLL:
 		header = 16;
-		type = has(&c, header) ? get16(&c, 14) : TYPE_NONE;
+		type = has(c, header) ? get16(c, 14) : TYPE_NONE;
 		break;
 	case LINK_SLL2:
 		header = 20;
-		type = has(&c, header) ? get16(&c, 0) : TYPE_NONE;
+		type = has(c, header) ? get16(c, 0) : TYPE_NONE;
 		break;
 	default:
 		break;
 	}
-	c.at = header;
+	c->at = header;
+	return type;
+}
+
+uint32_t flow_hash(const uint8_t *data, uint32_t caplen, uint16_t link_type)
+{
+	struct cursor c = { data, caplen, 0 };
+	uint32_t hash = 0;
+	uint16_t type;
+
+	if (link_type == LINK_ETHERNET)
+		return hash_ethernet(c);
+	type = skip_link(&c, link_type);
 	return hash_network(c, type, &hash) ? hash : 0;
+}
+
+/* The length of the transport header that the cursor is on. */
+static uint32_t transport_header(const struct cursor *c, uint8_t protocol)
+{
+	switch (protocol) {
+	case PROTOCOL_TCP:
+		return has(c, 13) ? (c->data[c->at + 12] >> 4) * 4u : 20;
+	case PROTOCOL_UDP:
+	case PROTOCOL_ICMP:
+	case PROTOCOL_ICMPV6:
+		return 8;
+	case PROTOCOL_SCTP:
+		return 12;
+	default:
+		return 0;
+	}
+}
+
+static void skip_ipv4(struct cursor *c)
+{
+	uint32_t start = c->at, length;
+	uint8_t protocol;
+	bool is_later;
+
+	if (!has(c, 20) || c->data[start] >> 4 != 4)
+		return;
+	length = (c->data[start] & 15u) * 4;
+	if (length < 20)
+		length = 20;
+	protocol = c->data[start + 9];
+	is_later = get16(c, 6) & 0x1fff;
+	c->at += length;
+	if (!is_later)
+		c->at += transport_header(c, protocol);
+}
+
+/* As skip_extensions(), but stays behind the last header that there is. */
+static void skip_ipv6(struct cursor *c)
+{
+	uint8_t protocol;
+
+	if (!has(c, 40) || c->data[c->at] >> 4 != 6)
+		return;
+	protocol = c->data[c->at + 6];
+	c->at += 40;
+	for (unsigned i = 0; i < EXTENSIONS_MAX; i++) {
+		uint32_t length;
+		bool is_later = false;
+
+		if (!is_extension(protocol) || !has(c, 8))
+			break;
+		length = extension_length(c, protocol);
+		if (protocol == PROTOCOL_FRAGMENT)
+			is_later = get16(c, 2) & 0xfff8;
+		protocol = c->data[c->at];
+		c->at += length;
+		if (is_later)
+			return;
+	}
+	c->at += transport_header(c, protocol);
+}
+
+uint32_t flow_headers(const uint8_t *data, uint32_t caplen, uint16_t link_type)
+{
+	struct cursor c = { data, caplen, 0 };
+	uint16_t type = skip_link(&c, link_type);
+
+	for (unsigned i = 0; i < TAGS_MAX && is_tag(type) && has(&c, 4); i++) {
+		type = get16(&c, 2);
+		c.at += 4;
+	}
+	if (type == TYPE_IPV4)
+		skip_ipv4(&c);
+	else if (type == TYPE_IPV6)
+		skip_ipv6(&c);
+	return c.at < caplen ? c.at : caplen;
 }

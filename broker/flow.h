@@ -20,4 +20,13 @@
  */
 uint32_t flow_hash(const uint8_t *data, uint32_t caplen, uint16_t link_type);
 
+/*
+ * How long the headers of a packet are: up to the end of its TCP, UDP, SCTP,
+ * ICMP or ICMPv6 header, or of what comes before where there is none (another
+ * protocol, a later fragment, not IP). At most @caplen. Of an unknown link
+ * type: 0.
+ */
+uint32_t flow_headers(const uint8_t *data, uint32_t caplen,
+		      uint16_t link_type);
+
 #endif

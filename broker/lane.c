@@ -254,8 +254,9 @@ void lane_attach(struct lane *lane, struct lane_command *command)
 	struct attach_command *attach = (struct attach_command *)command;
 	struct lane_channel *channel = &lane->channels[attach->channel];
 
-	attach->is_refused = !lane_channel_add(channel, attach->sub,
-					       attach->arena, lane->source);
+	attach->is_refused =
+		!lane_channel_add(channel, attach->sub, &attach->membership,
+				  attach->arena, lane->source);
 	attach->set_aside = channel->arena->admission.set_aside;
 	attach->promised = channel->arena->admission.promised;
 	if (attach->is_refused)
@@ -274,24 +275,19 @@ void lane_detach(struct lane *lane, struct lane_command *command)
 
 	lane->bells_gone += detach->sub->bells;
 	lane->capture_count--;
-	stream_remove(&lane->channels[detach->channel].stream, detach->sub);
+	lane_channel_remove(&lane->channels[detach->channel], detach->sub);
 }
 
 static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 {
-	const struct subscription *sub;
-
 	msg->lane = lane->number;
 	msg->state = lane->state;
 	msg->captured = lane->captured;
 	msg->bytes = lane->bytes;
 	msg->bursts = lane->bursts;
 	msg->bells = lane->bells_gone;
-	for (uint32_t i = 0; i < lane->channel_count; i++) {
-		sub = lane->channels[i].stream.subscriptions;
-		for (; sub; sub = sub->next)
-			msg->bells += sub->bells;
-	}
+	for (uint32_t i = 0; i < lane->channel_count; i++)
+		msg->bells += lane_channel_bells(&lane->channels[i]);
 	msg->cpu_ns = lane_sched_cpu_ns();
 }
 

@@ -14,6 +14,7 @@
 
 #include "config.h"
 #include "filter.h"
+#include "group.h"
 #include "mailbox.h"
 #include "source.h"
 #include "stream.h"
@@ -24,12 +25,16 @@ struct lane;
 struct lane_channel {
 	const struct config_channel *config;
 	struct arena *arena; /* NULL until the first capture */
-	struct stream stream;
+	struct stream broadcast; /* of the captures without a group */
+	struct group *groups;
+	struct stream *streams; /* all that have captures */
+	uint16_t link_type;	/* of the packets now */
 	struct filter *filter;
 	bool filter_is_unfit; /* it does not compile for this link type */
 	uint16_t filter_link_type;
 	uint64_t seen;
 	uint64_t filtered;
+	uint64_t passed;
 };
 
 struct lane {
@@ -87,12 +92,19 @@ static inline void lane_send(struct lane *lane, struct lane_command *command)
 
 /* ---------------------------------------------------------- the commands */
 
+/* The group that a capture joins; without a name, none. */
+struct membership {
+	char name[NR_GROUP_MAX];
+	uid_t uid;
+};
+
 /* Attach. @arena: made for the channel, if it had none; taken by the lane. */
 struct attach_command {
 	struct lane_command base;
 	uint32_t channel; /* index in lane->channels */
 	struct arena *arena;
 	struct subscription *sub;
+	struct membership membership;
 	bool is_refused;
 	uint32_t set_aside; /* for the message that refuses */
 	uint32_t promised;

@@ -5,11 +5,31 @@
  */
 #include "lane_channel.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "flow.h"
 #include "log.h"
 
 static bool is_used(const struct lane_channel *channel)
 {
-	return channel->stream.subscription_count > 0;
+	return channel->streams != NULL;
+}
+
+static void link_stream(struct lane_channel *channel, struct stream *stream)
+{
+	stream->next = channel->streams;
+	channel->streams = stream;
+}
+
+static void unlink_stream(struct lane_channel *channel,
+			  const struct stream *stream)
+{
+	struct stream **link = &channel->streams;
+
+	while (*link != stream)
+		link = &(*link)->next;
+	*link = stream->next;
 }
 
 /*
@@ -31,27 +51,81 @@ static void set_link_type(struct lane_channel *channel, uint16_t link_type)
 			 "%u: %s", channel->config->name, link_type, error);
 }
 
-bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
-		      struct arena *arena, const struct source *source)
+static bool add_to_all(struct lane_channel *channel, struct subscription *sub,
+		       uint16_t link_type)
 {
-	uint16_t link_type = source->link_type;
+	bool is_first = channel->broadcast.subscription_count == 0;
 
-	if (arena) {
-		channel->arena = arena;
-		stream_init(&channel->stream, arena, 0);
-		set_link_type(channel, link_type);
-	}
-	if (is_used(channel))
-		link_type = channel->stream.link_type;
-	sub->ring->base_seen = channel->seen;
-	sub->ring->base_filtered = channel->filtered;
-	return stream_add(&channel->stream, sub, link_type);
+	if (!stream_add(&channel->broadcast, sub, link_type))
+		return false;
+	if (is_first)
+		link_stream(channel, &channel->broadcast);
+	return true;
 }
 
-static inline uint32_t cut(const struct lane_channel *channel, uint32_t caplen)
+static bool add_to_group(struct lane_channel *channel, struct subscription *sub,
+			 const char *name, uid_t uid, uint16_t link_type)
 {
+	struct group *group = group_get(&channel->groups, name, uid);
+
+	if (!group)
+		return false;
+	sub->group = group;
+	if (group_join(group, sub, channel->arena, link_type) != GROUP_OK) {
+		sub->group = NULL;
+		group_put(&channel->groups, group);
+		return false;
+	}
+	link_stream(channel, sub->stream);
+	return true;
+}
+
+bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
+		      const struct membership *membership, struct arena *arena,
+		      const struct source *source)
+{
+	if (arena) {
+		channel->arena = arena;
+		channel->link_type = source->link_type;
+		stream_init(&channel->broadcast, arena,
+			    (uint32_t)arena_take_stream(arena));
+		set_link_type(channel, channel->link_type);
+	}
+	sub->ring->base_seen = channel->seen;
+	sub->ring->base_filtered = channel->filtered;
+	sub->ring->base_passed = channel->passed;
+	if (membership->name[0])
+		sub->ring->flags = NR_RING_GROUP;
+	if (membership->name[0])
+		return add_to_group(channel, sub, membership->name,
+				    membership->uid, channel->link_type);
+	return add_to_all(channel, sub, channel->link_type);
+}
+
+void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)
+{
+	struct group *group = sub->group;
+
+	if (group) {
+		unlink_stream(channel, sub->stream);
+		group_leave(group, sub);
+		group_put(&channel->groups, group);
+		return;
+	}
+	stream_remove(&channel->broadcast, sub);
+	if (channel->broadcast.subscription_count == 0)
+		unlink_stream(channel, &channel->broadcast);
+}
+
+/* How much of a packet the channel shows. */
+static inline uint32_t cut(const struct lane_channel *channel,
+			   const struct packet *packet)
+{
+	uint32_t caplen = packet->caplen;
 	uint32_t snaplen = channel->config->snaplen;
 
+	if (channel->config->headers_only)
+		caplen = flow_headers(packet->data, caplen, channel->link_type);
 	if (snaplen && caplen > snaplen)
 		caplen = snaplen;
 	if (caplen > channel->arena->capacity)
@@ -59,72 +133,144 @@ static inline uint32_t cut(const struct lane_channel *channel, uint32_t caplen)
 	return caplen;
 }
 
-static void append_all(struct lane_channel *channel, const struct burst *burst)
+/* Indices of the packets that pass the filter. */
+struct passing {
+	uint32_t count;
+	uint16_t index[BURST_MAX];
+};
+
+static void filter_burst(const struct lane_channel *channel,
+			 const struct burst *burst, struct passing *passing)
 {
+	uint32_t n = 0;
+
 	for (uint32_t i = 0; i < burst->count; i++) {
 		const struct packet *packet = &burst->packets[i];
 
-		stream_append(&channel->stream, packet,
-			      cut(channel, packet->caplen));
+		passing->index[n] = (uint16_t)i;
+		n += !channel->filter ||
+		     filter_passes(channel->filter, packet->data,
+				   packet->caplen, packet->wirelen);
+	}
+	passing->count = channel->filter_is_unfit ? 0 : n;
+}
+
+static void append_all(struct lane_channel *channel, const struct burst *burst)
+{
+	for (uint32_t i = 0; i < burst->count; i++)
+		stream_append(&channel->broadcast, &burst->packets[i],
+			      cut(channel, &burst->packets[i]));
+}
+
+static void append_passing(struct lane_channel *channel,
+			   const struct burst *burst,
+			   const struct passing *passing)
+{
+	for (uint32_t i = 0; i < passing->count; i++) {
+		const struct packet *packet =
+			&burst->packets[passing->index[i]];
+
+		stream_append(&channel->broadcast, packet,
+			      cut(channel, packet));
 	}
 }
 
-static void append_filtered(struct lane_channel *channel,
-			    const struct burst *burst)
+static void append_group(struct lane_channel *channel,
+			 const struct group *group, const struct burst *burst,
+			 const struct passing *passing)
 {
-	for (uint32_t i = 0; i < burst->count; i++) {
-		const struct packet *packet = &burst->packets[i];
+	for (uint32_t i = 0; i < passing->count; i++) {
+		const struct packet *packet =
+			&burst->packets[passing->index[i]];
 
-		if (filter_passes(channel->filter, packet->data,
-				  packet->caplen, packet->wirelen))
-			stream_append(&channel->stream, packet,
-				      cut(channel, packet->caplen));
-		else
-			channel->filtered++;
+		stream_append(group_stream(group, packet->flow_hash), packet,
+			      cut(channel, packet));
 	}
+}
+
+static void count(struct lane_channel *channel, uint32_t seen, uint32_t passed)
+{
+	struct nr_arena *header = channel->arena->header;
+
+	channel->seen += seen;
+	channel->passed += passed;
+	channel->filtered += seen - passed;
+	nr_count_store(&header->passed, channel->passed);
+	if (!channel->config->show_counts)
+		return;
+	nr_count_store(&header->seen, channel->seen);
+	nr_count_store(&header->filtered, channel->filtered);
+}
+
+static void follow_link_type(struct lane_channel *channel, uint16_t link_type)
+{
+	struct stream *stream;
+
+	channel->link_type = link_type;
+	for (stream = channel->streams; stream; stream = stream->next)
+		stream_turn_over(stream, link_type);
+	set_link_type(channel, link_type);
 }
 
 void lane_channel_append(struct lane_channel *channel,
 			 const struct burst *burst)
 {
+	struct passing passing;
+	const struct group *group;
+
 	if (!is_used(channel))
 		return;
-	if (burst->link_type != channel->stream.link_type)
-		stream_turn_over(&channel->stream, burst->link_type);
-	if (burst->link_type != channel->filter_link_type)
-		set_link_type(channel, burst->link_type);
-	channel->seen += burst->count;
-	if (channel->filter_is_unfit)
-		channel->filtered += burst->count;
-	else if (channel->filter)
-		append_filtered(channel, burst);
-	else
+	if (burst->link_type != channel->link_type)
+		follow_link_type(channel, burst->link_type);
+	if (!channel->filter && !channel->filter_is_unfit &&
+	    !channel->groups) {
 		append_all(channel, burst);
-	if (channel->config->show_counts) {
-		nr_count_store(&channel->arena->header->seen, channel->seen);
-		nr_count_store(&channel->arena->header->filtered,
-			       channel->filtered);
+		count(channel, burst->count, burst->count);
+		return;
 	}
+	filter_burst(channel, burst, &passing);
+	if (channel->broadcast.subscription_count > 0)
+		append_passing(channel, burst, &passing);
+	for (group = channel->groups; group; group = group->next)
+		append_group(channel, group, burst, &passing);
+	count(channel, burst->count, passing.count);
+}
+
+static bool all_have_room(const struct lane_channel *channel)
+{
+	const struct stream *stream;
+
+	for (stream = channel->streams; stream; stream = stream->next)
+		if (!stream_has_room(stream))
+			return false;
+	return true;
 }
 
 bool lane_channel_has_room(const struct lane_channel *channel,
 			   const struct burst *burst)
 {
+	const struct stream *stream;
 	size_t bytes = 0;
 
-	if (!is_used(channel) || stream_has_room(&channel->stream))
+	if (!is_used(channel) || all_have_room(channel))
 		return true;
-	if (burst->link_type != channel->stream.link_type)
+	if (burst->link_type != channel->link_type)
 		return false;
 	for (uint32_t i = 0; i < burst->count; i++)
-		bytes += cut(channel, burst->packets[i].caplen);
-	return stream_fits(&channel->stream, burst->count, bytes);
+		bytes += cut(channel, &burst->packets[i]);
+	for (stream = channel->streams; stream; stream = stream->next)
+		if (!stream_fits(stream, burst->count, bytes) &&
+		    !stream_has_room(stream))
+			return false;
+	return true;
 }
 
 void lane_channel_collect(struct lane_channel *channel)
 {
-	if (is_used(channel))
-		stream_collect(&channel->stream);
+	struct stream *stream;
+
+	for (stream = channel->streams; stream; stream = stream->next)
+		stream_collect(stream);
 }
 
 /*
@@ -140,44 +286,68 @@ static void evict(struct subscription *sub)
 	mailbox_put(sub->out, &sub->evicted);
 }
 
-void lane_channel_settle(struct lane_channel *channel)
+static void evict_offenders(struct stream *stream)
 {
 	struct subscription *sub;
 
-	if (!is_used(channel))
-		return;
-	stream_publish(&channel->stream);
-	stream_ring(&channel->stream);
-	for (sub = channel->stream.subscriptions; sub; sub = sub->next)
+	for (sub = stream->subscriptions; sub; sub = sub->next)
 		if (sub->offence)
 			evict(sub);
+}
+
+void lane_channel_settle(struct lane_channel *channel)
+{
+	struct stream *stream;
+
+	for (stream = channel->streams; stream; stream = stream->next)
+		stream_publish(stream);
+	for (stream = channel->streams; stream; stream = stream->next) {
+		stream_ring(stream);
+		evict_offenders(stream);
+	}
 }
 
 void lane_channel_end(struct lane_channel *channel, unsigned why)
 {
 	struct subscription *sub;
+	struct stream *stream;
 
-	if (!is_used(channel))
-		return;
-	stream_publish(&channel->stream);
-	for (sub = channel->stream.subscriptions; sub; sub = sub->next)
-		subscription_end(sub, why);
-	stream_ring(&channel->stream);
+	for (stream = channel->streams; stream; stream = stream->next) {
+		stream_publish(stream);
+		for (sub = stream->subscriptions; sub; sub = sub->next)
+			subscription_end(sub, why);
+		stream_ring(stream);
+	}
+}
+
+uint64_t lane_channel_bells(const struct lane_channel *channel)
+{
+	const struct subscription *sub;
+	const struct stream *stream;
+	uint64_t bells = 0;
+
+	for (stream = channel->streams; stream; stream = stream->next)
+		for (sub = stream->subscriptions; sub; sub = sub->next)
+			bells += sub->bells;
+	return bells;
 }
 
 void lane_channel_stat(const struct lane_channel *channel,
 		       struct nr_msg_channel_lane *msg)
 {
 	const struct admission *admission;
+	const struct stream *stream;
 
-	msg->captures = channel->stream.subscription_count;
+	for (stream = channel->streams; stream; stream = stream->next) {
+		msg->captures += stream->subscription_count;
+		msg->published_bytes += stream->bytes;
+	}
 	msg->seen = channel->seen;
 	msg->filtered = channel->filtered;
 	if (!channel->arena)
 		return;
 	admission = &channel->arena->admission;
-	msg->published = channel->stream.block_seq + channel->stream.published;
-	msg->published_bytes = channel->stream.bytes;
+	msg->published = channel->passed;
 	msg->arena_bytes = channel->arena->region.size;
 	msg->block_size = channel->arena->block_size;
 	msg->blocks = admission->block_count;
@@ -193,7 +363,7 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 			       struct nr_msg_capture *msg)
 {
 	const struct stream *stream = sub->stream;
-	uint64_t published = stream->block_seq + stream->published;
+	uint64_t published = stream_published_seq(stream);
 	uint64_t lost = subscription_lost(sub);
 
 	if (sub->state == SUBSCRIPTION_ENDED)
@@ -201,6 +371,12 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	msg->seen = channel->seen - sub->ring->base_seen;
 	msg->filtered = channel->filtered - sub->ring->base_filtered;
 	msg->delivered = published - sub->ring->base_seq - lost;
+	if (sub->group) {
+		msg->to_others = channel->passed - sub->ring->base_passed -
+				 (published - sub->ring->base_seq);
+		msg->epoch = sub->group->epoch;
+		memcpy(msg->group, sub->group->name, sizeof(msg->group));
+	}
 	msg->delivered_bytes = subscription_delivered_bytes(sub);
 	msg->lost[NR_LOST_NOT_ADMITTED] = lost;
 	msg->refusals = sub->refusals;
@@ -209,10 +385,19 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	msg->guarantee = sub->grant.guarantee;
 	msg->held = sub->held;
 	msg->held_high = sub->held_high;
+	subscription_stat_backlog(sub, msg);
 }
 
 void lane_channel_deinit(struct lane_channel *channel)
 {
+	while (channel->groups) {
+		struct group *group = channel->groups;
+
+		channel->groups = group->next;
+		for (uint32_t i = 0; i < group->member_count; i++)
+			free(group->members[i]);
+		free(group);
+	}
 	filter_free(channel->filter);
 	arena_free(channel->arena);
 }

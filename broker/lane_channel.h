@@ -10,7 +10,11 @@
  * False: the set-aside cannot hold its guarantee.
  */
 bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
-		      struct arena *arena, const struct source *source);
+		      const struct membership *membership, struct arena *arena,
+		      const struct source *source);
+/* Removes a capture and all it holds. */
+void lane_channel_remove(struct lane_channel *channel,
+			 struct subscription *sub);
 
 /* Filters, cuts and appends; publishes nothing unless a block gets full. */
 void lane_channel_append(struct lane_channel *channel,
@@ -29,6 +33,7 @@ void lane_channel_settle(struct lane_channel *channel);
 /* Nothing more will come: tells all captures so. */
 void lane_channel_end(struct lane_channel *channel, unsigned why);
 
+uint64_t lane_channel_bells(const struct lane_channel *channel);
 void lane_channel_stat(const struct lane_channel *channel,
 		       struct nr_msg_channel_lane *msg);
 void lane_channel_stat_capture(const struct lane_channel *channel,

@@ -347,7 +347,8 @@ void session_accept(struct control *control, int fd)
 	}
 	session->control = control;
 	session->event = (struct event){ .fd = fd, .handle = handle };
-	session->account = account_get(&control->accounts, session->peer.uid);
+	session->account = account_get(&control->accounts, session->peer.uid,
+				       control->config->max_memory);
 	session->deadline_ns = control_now_ns() + REQUEST_DEADLINE;
 	if (!session->account ||
 	    control_watch(control, &session->event, EPOLLIN)) {

@@ -25,6 +25,7 @@ static void open_block(struct stream *stream, uint16_t link_type)
 	block->seq = stream->block_seq;
 	block->link_type = link_type;
 	block->flags = 0;
+	block->epoch = stream->epoch;
 	/* Nobody has a lease of it yet; those who get one read this. */
 	nr_block_publish(block, 0, 0);
 	stream->block = block;
@@ -54,6 +55,15 @@ void stream_turn_over(struct stream *stream, uint16_t link_type)
 	open_block(stream, link_type);
 	for (sub = stream->subscriptions; sub; sub = sub->next)
 		subscription_offer(sub, 0);
+}
+
+void stream_next_epoch(struct stream *stream, uint32_t epoch)
+{
+	stream->epoch = epoch;
+	if (stream->appended > 0)
+		stream_turn_over(stream, stream->link_type);
+	else
+		stream->block->epoch = epoch; /* nobody has read it yet */
 }
 
 bool stream_add(struct stream *stream, struct subscription *sub,

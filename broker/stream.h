@@ -15,6 +15,7 @@
 #include "subscription.h"
 
 struct stream {
+	struct stream *next; /* of the channel's streams that have captures */
 	struct arena *arena;
 	struct nr_stream *shared; /* its slot in the arena */
 	uint32_t slot;
@@ -31,6 +32,7 @@ struct stream {
 	uint16_t link_type;
 	bool has_changed; /* a store since the last wake-up */
 
+	uint32_t epoch;	    /* of the group it belongs to */
 	uint64_t block_seq; /* sequence number of its record 0 */
 	uint64_t bytes;	    /* captured bytes, ever */
 };
@@ -61,6 +63,12 @@ void stream_remove(struct stream *stream, struct subscription *sub);
 
 /* Closes the open block, opens the next, hands it over. */
 void stream_turn_over(struct stream *stream, uint16_t link_type);
+
+/*
+ * Flows have moved from or to this stream: what comes next is of the next
+ * epoch, and starts a block.
+ */
+void stream_next_epoch(struct stream *stream, uint32_t epoch);
 
 /* Whether a turn-over now would refuse nobody. */
 bool stream_has_room(const struct stream *stream);

@@ -18,6 +18,9 @@
 #define RING_SLOW_MAX 16
 #define RING_DEADLY_NS 10000000
 
+/* Full blocks held so long, with none given back, are a standstill. */
+#define STALLED_NS UINT64_C(1000000000)
+
 #define LEASE_NONE UINT32_MAX
 
 void subscription_init(struct subscription *sub, struct nr_ring *ring,
@@ -96,6 +99,67 @@ static void queue_descriptor(struct subscription *sub, uint32_t index,
 	nr_ring_publish(ring, ++sub->head);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The lease it has had longest, or NULL. */
+static const struct lease *oldest_lease(const struct subscription *sub)
+{
+	const struct lease *oldest = NULL;
+
+	for (uint32_t i = 0; i < sub->lease_count; i++)
+		if (sub->leases[i].charge != CHARGE_NONE &&
+		    (!oldest || sub->leases[i].seq < oldest->seq))
+			oldest = &sub->leases[i];
+	return oldest;
+}
+
+/* Records published in the blocks it holds. The oldest is the farthest back. */
+static uint64_t backlog(const struct subscription *sub)
+{
+	const struct lease *oldest = oldest_lease(sub);
+	uint64_t end = stream_published_seq(sub->stream);
+
+	if (sub->state == SUBSCRIPTION_REFUSED)
+		end = sub->refused_at;
+	return oldest ? end - oldest->seq : 0;
+}
+
+/* Seldom: a capture that keeps up never holds more than it did before. */
+static void note_high_water(struct subscription *sub)
+{
+	uint64_t now = backlog(sub);
+
+	sub->held_high = sub->held;
+	if (now > sub->backlog_high)
+		sub->backlog_high = now;
+}
+
+void subscription_stat_backlog(const struct subscription *sub,
+			       struct nr_msg_capture *msg)
+{
+	const struct lease *oldest = oldest_lease(sub);
+	uint64_t now = now_ns();
+
+	msg->backlog = backlog(sub);
+	msg->backlog_high = sub->backlog_high;
+	if (msg->backlog > msg->backlog_high)
+		msg->backlog_high = msg->backlog;
+	if (!oldest)
+		return;
+	msg->oldest_ns = now - oldest->lent_ns;
+	/* The open block is held by everybody, for as long as it takes. */
+	msg->is_stalled = (sub->held > 1 ||
+			   sub->state == SUBSCRIPTION_REFUSED) &&
+			  msg->oldest_ns > STALLED_NS &&
+			  now - sub->released_ns > STALLED_NS;
+}
+
 void subscription_offer(struct subscription *sub, uint32_t first)
 {
 	struct stream *stream = sub->stream;
@@ -121,8 +185,10 @@ void subscription_offer(struct subscription *sub, uint32_t first)
 	sub->free_lease = lease->next_free;
 	lease->block = stream->block_index;
 	lease->charge = charge;
+	lease->seq = seq;
+	lease->lent_ns = now_ns();
 	if (++sub->held > sub->held_high)
-		sub->held_high = sub->held;
+		note_high_water(sub);
 	queue_descriptor(sub, index, seq, first);
 	stream->has_changed = true;
 }
@@ -163,6 +229,7 @@ void subscription_collect(struct subscription *sub)
 		}
 		release(sub, (uint32_t)index);
 	}
+	sub->released_ns = now_ns();
 }
 
 void subscription_drop(struct subscription *sub)

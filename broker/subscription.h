@@ -11,11 +11,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <netring/proto.h>
 #include <netring/ring.h>
 
 #include "admission.h"
 #include "mailbox.h"
 
+struct group;
 struct stream;
 
 /* A lent block. The id that goes out is generation << 16 | index. */
@@ -23,6 +25,8 @@ struct lease {
 	uint32_t block;
 	uint32_t generation;
 	uint32_t charge; /* enum admission_charge; NONE: the entry is free */
+	uint64_t seq;	 /* of the first record it lets read */
+	uint64_t lent_ns;
 	uint32_t next_free;
 };
 
@@ -35,6 +39,7 @@ enum subscription_state {
 struct subscription {
 	struct subscription *next; /* of the stream's captures */
 	struct stream *stream;
+	struct group *group; /* or NULL */
 	struct nr_ring *ring;
 	const struct nr_return *page;
 	int bell; /* the connection; borrowed from the session */
@@ -45,6 +50,8 @@ struct subscription {
 	uint32_t lease_count; /* slots, leases and release slots of it */
 	uint32_t held;
 	uint32_t held_high;
+	uint64_t backlog_high;
+	uint64_t released_ns; /* when it last gave something back */
 	uint32_t free_lease;
 	uint64_t head; /* descriptors queued */
 	uint64_t tail; /* releases taken */
@@ -97,6 +104,10 @@ uint64_t subscription_lost(const struct subscription *sub);
 
 /* Captured bytes of what was made readable to it. */
 uint64_t subscription_delivered_bytes(const struct subscription *sub);
+
+/* What it holds, for how long, and whether it has come to a halt. */
+void subscription_stat_backlog(const struct subscription *sub,
+			       struct nr_msg_capture *msg);
 
 /* It was offered a block and may read on. */
 bool subscription_has_room(const struct subscription *sub);

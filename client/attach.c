@@ -229,6 +229,8 @@ static int ring_check(struct lane *lane, const struct lane_claim *claim,
 	lane->base_seq = header.base_seq;
 	lane->base_seen = header.base_seen;
 	lane->base_filtered = header.base_filtered;
+	lane->base_passed = header.base_passed;
+	lane->is_in_group = header.flags & NR_RING_GROUP;
 	lane->next_seq = header.base_seq;
 	lane->stream =
 		(const void *)(lane->arena + arena->stream_offset +

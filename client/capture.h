@@ -54,6 +54,8 @@ struct lane {
 	uint64_t base_seq;
 	uint64_t base_seen;
 	uint64_t base_filtered;
+	uint64_t base_passed;
+	bool is_in_group;
 
 	/* The return page and what is out. */
 	struct nr_return *page;
@@ -65,6 +67,7 @@ struct lane {
 	/* High-water marks of what nr_capture_stats() has said. */
 	uint64_t told_delivered;
 	uint64_t told_lost;
+	uint64_t told_others;
 	uint64_t told_refusals;
 
 	/* Kept for nr_capture_export(). */

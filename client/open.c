@@ -128,6 +128,10 @@ static int request_init(struct nr_msg_attach *request, const char *channel,
 	request->leases = options->leases;
 	request->guarantee = options->guarantee;
 	request->budget = options->budget;
+	if (options->group && strlen(options->group) >= sizeof(request->group))
+		return -EINVAL;
+	if (options->group)
+		memcpy(request->group, options->group, strlen(options->group));
 	return 0;
 }
 

@@ -107,6 +107,7 @@ static void lane_give(struct nr_capture *capture, struct lane *lane,
 		.seq = lane->next_seq,
 		.gap = lane->gap,
 		.flags = is_last ? NR_BATCH_LAST_OF_BLOCK : 0,
+		.epoch = lane->block->epoch, /* settled with its first record */
 		.stride = lane->record_stride,
 		.records = block + lane->record_offset +
 			   (size_t)lane->read * lane->record_stride,

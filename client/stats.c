@@ -77,6 +77,15 @@ static void raise_to(uint64_t *mark, uint64_t value)
 		*mark = value;
 }
 
+/* Of what passed the filter, what other members of the group were given. */
+static uint64_t others_load(const struct lane *lane, uint64_t published)
+{
+	const struct nr_arena *arena = (const void *)lane->arena;
+
+	return above(above(nr_count_load(&arena->passed), lane->base_passed),
+		     above(published, lane->base_seq));
+}
+
 /* What was said once is never taken back: hence the marks. */
 static void lane_look(struct lane *lane)
 {
@@ -92,6 +101,8 @@ static void lane_look(struct lane *lane)
 	raise_to(&lane->told_delivered,
 		 above(above(published, lane->base_seq), lost));
 	raise_to(&lane->told_refusals, losses.refusals);
+	if (lane->is_in_group)
+		raise_to(&lane->told_others, others_load(lane, published));
 }
 
 static void lane_add(struct lane *lane, struct nr_stats *sum)
@@ -100,6 +111,7 @@ static void lane_add(struct lane *lane, struct nr_stats *sum)
 
 	lane_look(lane);
 	sum->delivered += lane->told_delivered;
+	sum->to_others += lane->told_others;
 	sum->lost[NR_LOST_NOT_ADMITTED] += lane->told_lost;
 	sum->refusals += lane->told_refusals;
 	if (!lane->has_counts) {

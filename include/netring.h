@@ -110,11 +110,16 @@ struct nr_open_options {
 	 *  and what would be right. May be NULL. Borrowed for the call. */
 	char *error_text;
 	size_t error_text_size;
+	/** Share the channel's packets with the other captures of this user that
+	 *  name the same group: each packet goes to exactly one of them, all
+	 *  packets of a flow to the same. NULL or "": get all packets. At most
+	 *  31 bytes. */
+	const char *group;
 };
 
 #define NR_OPEN_OPTIONS_INIT                                                   \
 	{                                                                      \
-		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0         \
+		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0         \
 	}
 
 /**
@@ -211,6 +216,8 @@ struct nr_batch {
 	 *  lane) and this one. 0: none. */
 	uint64_t gap;
 	uint32_t flags; /**< NR_BATCH_* */
+	/** Of a group: counts up when flows have moved between its members. */
+	uint32_t epoch;
 
 	/* For the functions below. */
 	uint32_t stride;
@@ -220,7 +227,7 @@ struct nr_batch {
 	struct nr_capture *capture;
 	uint32_t lease_slot;
 	uint32_t lane_slot;
-	uint64_t reserved[2];
+	uint32_t reserved[3];
 };
 
 /**

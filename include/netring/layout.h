@@ -69,7 +69,8 @@ struct nr_arena {
 	/* Of channel and lane since the arena was made; 0 unless COUNTS. */
 	uint64_t seen;	   /* packets the source gave the channel */
 	uint64_t filtered; /* of these, kept back by its filter */
-	uint64_t reserved_counts[6];
+	uint64_t passed;   /* of these, not; kept with or without COUNTS */
+	uint64_t reserved_counts[5];
 };
 
 /* seen and filtered are kept: the channel's policy shows them. */
@@ -91,7 +92,13 @@ struct nr_block {
 	uint32_t state;	    /* NR_BLOCK_CLOSED | number of published records */
 	uint16_t link_type; /* LINKTYPE_ value (DLT) of all its packets */
 	uint16_t flags;	    /* 0 */
-	uint64_t reserved[6];
+	/*
+	 * Counts up when flows move between the members of a group. May still
+	 * change while the block has no record.
+	 */
+	uint32_t epoch;
+	uint32_t reserved_epoch;
+	uint64_t reserved[5];
 };
 
 #define NR_BLOCK_CLOSED UINT32_C(0x80000000)
@@ -174,13 +181,15 @@ struct nr_ring {
 	uint32_t slot_stride;
 	uint32_t leases; /* blocks it may hold at once */
 	uint32_t stream; /* its slot in the arena's stream table */
-	uint32_t reserved[7];
+	uint32_t flags;	 /* NR_RING_* */
+	uint32_t reserved[6];
 
 	/* Where the counting of this capture starts. Written at attach. */
 	uint64_t base_seq;
 	uint64_t base_seen;
 	uint64_t base_filtered;
-	uint64_t reserved_base[5];
+	uint64_t base_passed;
+	uint64_t reserved_base[4];
 
 	uint64_t head; /* descriptors ever queued */
 	uint64_t end;  /* 0, or NR_END_WORD(): there will be no more */
@@ -199,6 +208,9 @@ struct nr_ring {
 	uint64_t refusals;   /* how often it was refused a block */
 	uint64_t reserved_loss[4];
 };
+
+/* It is a member of a group: other members get what it does not. */
+#define NR_RING_GROUP 1u
 
 /*
  * End word: the stream's final sequence number + 1 (that of the record which
@@ -246,6 +258,7 @@ NR_AT(struct nr_arena, stream_count, 48);
 NR_AT(struct nr_arena, flags, 52);
 NR_AT(struct nr_arena, seen, 64);
 NR_AT(struct nr_arena, filtered, 72);
+NR_AT(struct nr_arena, passed, 80);
 
 NR_ASSERT(sizeof(struct nr_stream) == 64, "struct nr_stream");
 NR_AT(struct nr_stream, published, 0);
@@ -256,6 +269,7 @@ NR_AT(struct nr_block, seq, 0);
 NR_AT(struct nr_block, state, 8);
 NR_AT(struct nr_block, link_type, 12);
 NR_AT(struct nr_block, flags, 14);
+NR_AT(struct nr_block, epoch, 16);
 
 NR_ASSERT(sizeof(struct nr_record) == 32, "struct nr_record");
 NR_AT(struct nr_record, ts_ns, 0);
@@ -286,9 +300,11 @@ NR_AT(struct nr_ring, slot_offset, 20);
 NR_AT(struct nr_ring, slot_stride, 24);
 NR_AT(struct nr_ring, leases, 28);
 NR_AT(struct nr_ring, stream, 32);
+NR_AT(struct nr_ring, flags, 36);
 NR_AT(struct nr_ring, base_seq, 64);
 NR_AT(struct nr_ring, base_seen, 72);
 NR_AT(struct nr_ring, base_filtered, 80);
+NR_AT(struct nr_ring, base_passed, 88);
 NR_AT(struct nr_ring, head, 128);
 NR_AT(struct nr_ring, end, 136);
 NR_AT(struct nr_ring, lock, 192);

@@ -34,6 +34,7 @@
 #define NR_SOCKET_ENV "NETRING_SOCKET"
 
 #define NR_NAME_MAX 64	/* a name and its NUL */
+#define NR_GROUP_MAX 32	   /* a group's name and its NUL */
 #define NR_TEXT_MAX 512 /* a message for a person and its NUL */
 #define NR_LANES_MAX 16 /* lanes of a source */
 #define NR_MSG_MAX 1024 /* bytes of a message */
@@ -74,7 +75,8 @@ struct nr_msg_attach {
 	uint32_t guarantee; /* of these, promised; 0: the default */
 	uint32_t budget;    /* of the others, at most; 0: the default (all) */
 	uint32_t flags;	    /* 0 */
-	uint32_t reserved[11];
+	char group[NR_GROUP_MAX]; /* share its packets; empty: get all */
+	uint32_t reserved[3];
 };
 
 /* STAT: of one channel, or of all that the asker may see. */
@@ -205,7 +207,13 @@ struct nr_msg_capture {
 	uint32_t held_high;   /* most ever */
 	uint64_t attached_ns; /* since the epoch */
 	uint64_t delivered_bytes; /* captured bytes of what was delivered */
-	uint64_t reserved[7];
+	char group[NR_GROUP_MAX]; /* empty: none */
+	uint64_t backlog;      /* records in the blocks it holds, at most */
+	uint64_t backlog_high; /* most ever, as of when a block was lent */
+	uint64_t oldest_ns;    /* since it was lent the oldest block it holds */
+	uint32_t is_stalled;   /* holds full blocks and gives none back */
+	uint32_t epoch;	       /* of its group */
+	uint64_t reserved[6];
 };
 
 NR_ASSERT(sizeof(struct nr_msg) == 16, "struct nr_msg");
@@ -219,6 +227,7 @@ NR_AT(struct nr_msg_attach, leases, 84);
 NR_AT(struct nr_msg_attach, guarantee, 88);
 NR_AT(struct nr_msg_attach, budget, 92);
 NR_AT(struct nr_msg_attach, flags, 96);
+NR_AT(struct nr_msg_attach, group, 100);
 NR_ASSERT(sizeof(struct nr_msg_stat) == 80, "struct nr_msg_stat");
 NR_ASSERT(sizeof(struct nr_msg_error) == 536, "struct nr_msg_error");
 NR_AT(struct nr_msg_error, code, 16);
@@ -246,12 +255,15 @@ NR_ASSERT(sizeof(struct nr_msg_channel_lane) == 224,
 	  "struct nr_msg_channel_lane");
 NR_AT(struct nr_msg_channel_lane, seen, 88);
 NR_AT(struct nr_msg_channel_lane, block_size, 128);
-NR_ASSERT(sizeof(struct nr_msg_capture) == 280, "struct nr_msg_capture");
+NR_ASSERT(sizeof(struct nr_msg_capture) == 336, "struct nr_msg_capture");
 NR_AT(struct nr_msg_capture, capture_id, 96);
 NR_AT(struct nr_msg_capture, seen, 112);
 NR_AT(struct nr_msg_capture, lost, 144);
 NR_AT(struct nr_msg_capture, leases, 192);
 NR_AT(struct nr_msg_capture, attached_ns, 208);
 NR_AT(struct nr_msg_capture, delivered_bytes, 216);
+NR_AT(struct nr_msg_capture, group, 224);
+NR_AT(struct nr_msg_capture, backlog, 256);
+NR_AT(struct nr_msg_capture, is_stalled, 280);
 
 #endif

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Which member gets which slots. Shares are even to within one slot, and kept
+ * so by moving as few as possible: a new member is given some of everybody's,
+ * a leaving one's are dealt out to those that have least.
+ */
+#include "group.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct group *group_get(struct group **groups, const char *name, uid_t uid)
+{
+	struct group *group;
+
+	for (group = *groups; group; group = group->next)
+		if (group->uid == uid && strcmp(group->name, name) == 0)
+			return group;
+	group = calloc(1, sizeof(*group));
+	if (!group)
+		return NULL;
+	memcpy(group->name, name, strlen(name) + 1);
+	group->uid = uid;
+	group->next = *groups;
+	*groups = group;
+	return group;
+}
+
+void group_put(struct group **groups, struct group *group)
+{
+	struct group **link = groups;
+
+	if (group->member_count > 0)
+		return;
+	while (*link != group)
+		link = &(*link)->next;
+	*link = group->next;
+	free(group);
+}
+
+/* A walk over all slots that does not take a member's neighbours in a row. */
+static uint32_t scattered(uint32_t i)
+{
+	return i * 2654435761u >> (32 - GROUP_BITS);
+}
+
+static void move_slot(struct group *group, uint32_t slot, uint32_t to)
+{
+	group->members[group->table[slot]]->slots--;
+	group->table[slot] = (uint8_t)to;
+	group->members[to]->slots++;
+}
+
+/* The new member, the last, takes from those that have more than their share. */
+static void give_share(struct group *group)
+{
+	uint32_t last = group->member_count - 1;
+	struct group_member *new = group->members[last];
+	uint32_t share = GROUP_SLOTS / group->member_count;
+
+	if (last == 0) {
+		memset(group->table, 0, sizeof(group->table));
+		new->slots = GROUP_SLOTS;
+		return;
+	}
+	for (uint32_t i = 0; new->slots < share; i++) {
+		uint32_t slot = scattered(i);
+		uint32_t owner = group->table[slot];
+
+		if (owner != last && group->members[owner]->slots > share)
+			move_slot(group, slot, last);
+	}
+}
+
+static uint32_t poorest(const struct group *group, uint32_t but)
+{
+	uint32_t best = but == 0 ? 1 : 0;
+
+	for (uint32_t i = 0; i < group->member_count; i++)
+		if (i != but &&
+		    group->members[i]->slots < group->members[best]->slots)
+			best = i;
+	return best;
+}
+
+/* Every other member is told, in its stream, that flows have moved. */
+static void tell(struct group *group, const struct group_member *but)
+{
+	group->epoch++;
+	for (uint32_t i = 0; i < group->member_count; i++)
+		if (group->members[i] != but)
+			stream_next_epoch(&group->members[i]->stream,
+					  group->epoch);
+}
+
+int group_join(struct group *group, struct subscription *sub,
+	       struct arena *arena, uint16_t link_type)
+{
+	struct group_member *member;
+	int slot;
+
+	if (group->member_count == GROUP_MEMBERS_MAX)
+		return GROUP_FULL;
+	member = calloc(1, sizeof(*member));
+	if (!member)
+		return -ENOMEM;
+	slot = arena_take_stream(arena);
+	if (slot < 0) {
+		free(member);
+		return GROUP_FULL;
+	}
+	stream_init(&member->stream, arena, (uint32_t)slot);
+	member->stream.epoch = group->epoch + 1;
+	if (!stream_add(&member->stream, sub, link_type)) {
+		arena_give_stream(arena, (uint32_t)slot);
+		free(member);
+		return GROUP_FULL;
+	}
+	group->members[group->member_count++] = member;
+	give_share(group);
+	tell(group, member);
+	return GROUP_OK;
+}
+
+static uint32_t find(const struct group *group, const struct stream *stream)
+{
+	uint32_t i = 0;
+
+	while (&group->members[i]->stream != stream)
+		i++;
+	return i;
+}
+
+void group_leave(struct group *group, struct subscription *sub)
+{
+	uint32_t index = find(group, sub->stream);
+	uint32_t last = group->member_count - 1;
+	struct group_member *member = group->members[index];
+	struct arena *arena = member->stream.arena;
+
+	for (uint32_t i = 0; i < GROUP_SLOTS && last > 0; i++)
+		if (group->table[i] == index)
+			move_slot(group, i, poorest(group, index));
+	/* The last one moves into the gap. */
+	for (uint32_t i = 0; i < GROUP_SLOTS; i++)
+		if (group->table[i] == last)
+			group->table[i] = (uint8_t)index;
+	group->members[index] = group->members[last];
+	group->member_count--;
+	stream_remove(&member->stream, sub);
+	arena_give_stream(arena, member->stream.slot);
+	free(member);
+	tell(group, NULL);
+}

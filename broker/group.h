@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Captures that share a channel's flows. The flow hash chooses one of
+ * GROUP_SLOTS slots, the slot's member gets the packet. When a member comes or
+ * goes only the slots that have to move do.
+ */
+#ifndef NETRINGD_GROUP_H
+#define NETRINGD_GROUP_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <netring/proto.h>
+
+#include "stream.h"
+
+#define GROUP_BITS 12
+#define GROUP_SLOTS (1u << GROUP_BITS)
+#define GROUP_MEMBERS_MAX 64
+
+struct group_member {
+	struct stream stream;
+	uint32_t slots; /* how many of the group's are its */
+};
+
+/*
+ * Of one user: a group of that name of another user is another group, so that
+ * nobody can join and take what is somebody else's.
+ */
+struct group {
+	struct group *next;
+	uid_t uid;
+	char name[NR_GROUP_MAX];
+	uint32_t epoch;
+	uint32_t member_count;
+	struct group_member *members[GROUP_MEMBERS_MAX];
+	uint8_t table[GROUP_SLOTS]; /* index in members */
+};
+
+static inline struct stream *group_stream(const struct group *group,
+					  uint32_t flow_hash)
+{
+	uint32_t slot = flow_hash >> (32 - GROUP_BITS);
+
+	return &group->members[group->table[slot]]->stream;
+}
+
+/*
+ * The group of that name, made if there is none. NULL: no memory.
+ */
+struct group *group_get(struct group **groups, const char *name, uid_t uid);
+
+/* Frees a group without members. */
+void group_put(struct group **groups, struct group *group);
+
+enum group_outcome { GROUP_OK = 0, GROUP_FULL = 1 };
+
+/*
+ * @sub becomes a member, with a stream of its own in @arena. Returns an outcome
+ * (GROUP_FULL: members, stream slots, or the arena's set-aside) or -ENOMEM.
+ */
+int group_join(struct group *group, struct subscription *sub,
+	       struct arena *arena, uint16_t link_type);
+
+/* Its flows go to the others. Takes @sub's stream along. */
+void group_leave(struct group *group, struct subscription *sub);
+
+#endif
