@@ -28,6 +28,7 @@ struct event {
 struct link {
 	enum priv_link state;
 	bool is_watched; /* down or gone: looked at from time to time */
+	bool is_stale;	 /* its lanes have to be opened anew */
 };
 
 struct control_source {

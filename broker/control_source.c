@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "control.h"
+#include "lane_sched.h"
 #include "log.h"
 #include "source_packet.h"
 
@@ -141,10 +142,13 @@ int control_start_lanes(struct control *control)
 {
 	int err = 0;
 
+	/* Lanes inherit the priority; what clients can cause is not urgent. */
+
 	for (uint32_t s = 0; s < control->source_count; s++)
 		for (uint32_t l = 0; l < control->sources[s].lane_count; l++)
 			if (!err)
 				err = lane_start(&control->sources[s].lanes[l]);
+	lane_sched_normal();
 	return err;
 }
 
@@ -302,15 +306,22 @@ static enum priv_link look_at(const struct control *control,
 static void check_link(struct control *control, struct control_source *source,
 		       uint32_t interface)
 {
+	struct link *link = &source->links[interface];
 	uint32_t lanes = source->config->lanes;
 	enum priv_link state = look_at(control, source, interface);
 
-	if (state == PRIV_LINK_NEW && reopen(control, source, interface))
-		state = look_at(control, source, interface);
-	else if (state == PRIV_LINK_UP)
+	/* All lanes or none: one that could not be opened is tried again. */
+	if (state == PRIV_LINK_NEW)
+		link->is_stale = true;
+	if (link->is_stale && state != PRIV_LINK_GONE) {
+		link->is_stale = !reopen(control, source, interface);
+		state = link->is_stale ? PRIV_LINK_NEW :
+					 look_at(control, source, interface);
+	} else if (state == PRIV_LINK_UP) {
 		for (uint32_t i = 0; i < lanes; i++)
 			resume_lane(&source->lanes[interface * lanes + i], NULL,
 				    NR_SOURCE_RUNNING);
+	}
 	note_link(control, source, interface, state);
 }
 

@@ -51,9 +51,8 @@ static void set_cpu(const struct lane *lane)
  * Never by itself for a replay or a busy-polling lane, which do not sleep, nor
  * where lanes could take all CPUs.
  */
-static int priority_of(const struct lane *lane)
+static int priority_of(const struct config_source *config)
 {
-	const struct config_source *config = lane->config;
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	uint32_t lanes = config->interface_count * config->lanes;
 
@@ -63,18 +62,37 @@ static int priority_of(const struct lane *lane)
 	       cpus > (long)lanes;
 }
 
+void lane_sched_prepare(const struct config *config)
+{
+	struct sched_param param = { 0 };
+
+	for (uint32_t i = 0; i < config->source_count; i++) {
+		int priority = priority_of(&config->sources[i]);
+
+		if (priority > param.sched_priority)
+			param.sched_priority = priority;
+	}
+	if (param.sched_priority > 0 &&
+	    sched_setscheduler(0, SCHED_FIFO, &param))
+		log_warn("lanes run at normal priority: %s", strerror(errno));
+}
+
+void lane_sched_normal(void)
+{
+	const struct sched_param normal = { 0 };
+
+	(void)sched_setscheduler(0, SCHED_OTHER, &normal);
+}
+
 void lane_sched_start(struct lane *lane)
 {
-	struct sched_param param = { .sched_priority = priority_of(lane) };
+	struct sched_param param = { .sched_priority =
+					     priority_of(lane->config) };
 
 	set_cpu(lane);
-	if (param.sched_priority == 0)
-		return;
-	if (sched_setscheduler(0, SCHED_FIFO, &param)) {
-		if (lane->config->priority > 0)
-			log_warn("source %s: lane %u cannot run at priority "
-				 "%d: %s", lane->config->name, lane->number,
-				 param.sched_priority, strerror(errno));
+	if (param.sched_priority == 0 || sched_getscheduler(0) != SCHED_FIFO ||
+	    sched_setscheduler(0, SCHED_FIFO, &param)) {
+		lane_sched_normal();
 		return;
 	}
 	lane->is_realtime = true;
@@ -84,7 +102,6 @@ void lane_sched_start(struct lane *lane)
 
 void lane_sched_demote_if_busy(struct lane *lane)
 {
-	const struct sched_param normal = { 0 };
 	uint64_t now = clock_ns(CLOCK_MONOTONIC), cpu;
 
 	if (now - lane->checked_ns < SECOND)
@@ -92,7 +109,7 @@ void lane_sched_demote_if_busy(struct lane *lane)
 	cpu = lane_sched_cpu_ns();
 	if ((cpu - lane->checked_cpu_ns) * 100 >
 	    (now - lane->checked_ns) * BUSY_PERCENT) {
-		sched_setscheduler(0, SCHED_OTHER, &normal);
+		lane_sched_normal();
 		lane->is_realtime = false;
 		log_warn("source %s: lane %u uses over %d %% of its CPU: back "
 			 "to normal priority", lane->config->name,

@@ -1,11 +1,22 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Where and how urgently a lane's thread runs. Called by that thread. */
+/* Where and how urgently a lane's thread runs. */
 #ifndef NETRINGD_LANE_SCHED_H
 #define NETRINGD_LANE_SCHED_H
 
 #include "lane.h"
 
-/* CPU and priority as configured, or as is good for it. */
+/*
+ * Takes the highest priority that a lane of @config wants. Done by the warden
+ * for an engine to be, which inherits it and can only go down from there:
+ * without privilege RLIMIT_RTPRIO would have to be raised, and that takes
+ * CAP_SYS_RESOURCE.
+ */
+void lane_sched_prepare(const struct config *config);
+
+/* The calling thread goes to normal priority, for good. */
+void lane_sched_normal(void);
+
+/* By the lane's thread: CPU and priority as configured, or as is good for it. */
 void lane_sched_start(struct lane *lane);
 
 /* A real-time lane that is busy for long goes back to normal priority. */

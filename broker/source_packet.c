@@ -37,6 +37,7 @@ struct packet_source {
 	uint32_t block; /* in use, or next */
 	uint32_t left;	/* packets of it not given yet */
 	uint8_t *next;	/* the first of these */
+	uint16_t block_flags; /* of all its packets */
 	uint32_t frame_max;
 	uint16_t interface;
 	int epoll_fd;
@@ -134,9 +135,7 @@ static uint16_t decode_flags(const struct packet_source *s,
 		flags |= NR_CLOCK_HARDWARE;
 	if (status & TP_STATUS_GSO_TCP || header->tp_len > s->frame_max)
 		flags |= NR_GSO;
-	if (status & TP_STATUS_LOSING)
-		flags |= NR_LOSING;
-	return flags;
+	return flags | s->block_flags;
 }
 
 static void decode(const struct packet_source *s, struct tpacket3_hdr *header,
@@ -171,6 +170,11 @@ static int packet_burst(struct source *source, struct burst *burst,
 		s->left = block->hdr.bh1.num_pkts;
 		s->next = (uint8_t *)block +
 			  block->hdr.bh1.offset_to_first_pkt;
+		/* V3 says so of a block, never of a packet. */
+		s->block_flags = block->hdr.bh1.block_status &
+						 TP_STATUS_LOSING ?
+					 NR_LOSING :
+					 0;
 	}
 	while (n < max_packets && s->left > 0) {
 		struct tpacket3_hdr *header = (void *)s->next;

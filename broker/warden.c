@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -25,6 +24,7 @@
 #include <netring/layout.h>
 
 #include "engine.h"
+#include "lane_sched.h"
 #include "log.h"
 #include "priv.h"
 #include "warden_offload.h"
@@ -285,12 +285,9 @@ static int arrange_fds(const struct warden_options *options, int socket)
 
 static int drop_privilege(const struct warden_options *options)
 {
-	/* Lanes may run at SCHED_FIFO 1, and at nothing higher. */
-	const struct rlimit priority = { 1, 1 };
-
 	if (geteuid() != 0)
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
-	(void)setrlimit(RLIMIT_RTPRIO, &priority);
+	lane_sched_prepare(options->config);
 	if (setgroups(0, NULL) ||
 	    setresgid(options->gid, options->gid, options->gid) ||
 	    setresuid(options->uid, options->uid, options->uid) ||

@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -16,6 +17,7 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <pcap/dlt.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -109,13 +111,33 @@ static int request_ring(int fd, const struct config_source *source,
 			  sizeof(request)) ? -errno : 0;
 }
 
-/* Without memory for all of it: three quarters, and again, down to one. */
+/*
+ * Bytes that a ring may have. Asked for more than there is, the kernel would
+ * rather kill a process than say ENOMEM.
+ */
+static uint64_t ring_limit(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	unsigned long long kb = ULLONG_MAX >> 10;
+	char line[128];
+
+	if (!file)
+		return UINT64_MAX;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
+			break;
+	fclose(file);
+	return ((uint64_t)kb << 10) / 2;
+}
+
+/* Without memory for all of it: three quarters, and again, down to a quarter. */
 static int make_ring(int fd, const struct config_source *source,
 		     struct priv_reply *reply)
 {
 	uint32_t wanted = (uint32_t)(source->ring_size / source->ring_block);
-	uint32_t blocks = wanted;
-	int err = request_ring(fd, source, blocks);
+	uint64_t limit = ring_limit() / source->ring_block;
+	uint32_t blocks = limit < wanted ? (uint32_t)limit : wanted;
+	int err = blocks ? request_ring(fd, source, blocks) : -ENOMEM;
 
 	while (err == -ENOMEM && blocks * 3 / 4 >= (wanted + 3) / 4 &&
 	       blocks > 1) {
@@ -268,6 +290,30 @@ static int set_up(const struct config_source *source, const char *interface,
 	return err ? err : make_epoll(fd);
 }
 
+/*
+ * The configured filter was compiled for Ethernet: elsewhere it would read the
+ * wrong bytes. (One instruction is no filter, only a snap length.)
+ */
+static bool filter_fits(const struct config_source *source, int link_type)
+{
+	return link_type == DLT_EN10MB || source->program_length <= 1;
+}
+
+/* One that stays the same is said once, though it is tried again and again. */
+static void say_error(const struct config_source *source, const char *interface,
+		      uint32_t lane, struct packet_socket *socket, int err)
+{
+	if (socket->said != err)
+		log_error("source %s: lane %u on %s: %s%s", source->name, lane,
+			  interface, strerror(-err),
+			  err != -EMEDIUMTYPE ?
+				  "" :
+				  ": the filter of a source is for Ethernet, "
+				  "which this interface is not: use it in the "
+				  "channel instead");
+	socket->said = err;
+}
+
 int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		       uint32_t lane, struct packet_socket *socket,
 		       const struct packet_socket *first,
@@ -284,16 +330,17 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		return fd;
 	reply->packet.link_type = (uint32_t)link_type;
 	reply->packet.mtu = mtu_of(fd, name);
-	epoll_fd = set_up(source, name, fd, ifindex, first, reply);
+	epoll_fd = filter_fits(source, link_type) ?
+			   set_up(source, name, fd, ifindex, first, reply) :
+			   -EMEDIUMTYPE;
 	if (epoll_fd < 0) {
-		log_error("source %s: lane %u on %s: %s", source->name, lane,
-			  name, strerror(-epoll_fd));
+		say_error(source, name, lane, socket, epoll_fd);
 		close(fd);
 		return epoll_fd;
 	}
+	socket->said = 0;
 	socket->fd = fd;
 	socket->epoll_fd = epoll_fd;
-	socket->ifindex = ifindex;
 	socket->is_started = false;
 	return 0;
 }
@@ -340,17 +387,20 @@ void asroot_packet_error(const struct config_source *source,
 			 struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];
+	struct sockaddr_ll bound = { 0 };
 	struct ifreq request = { 0 };
 	unsigned ifindex = if_nametoindex(name);
-	socklen_t length = sizeof(int);
+	socklen_t length = sizeof(int), bound_length = sizeof(bound);
 	int error = 0;
 
 	getsockopt(socket->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	/* One that went and came back may have its old index. */
+	getsockname(socket->fd, (struct sockaddr *)&bound, &bound_length);
 	reply->link.error = error;
 	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
 	if (ifindex == 0)
 		reply->link.state = PRIV_LINK_GONE;
-	else if (ifindex != socket->ifindex)
+	else if (bound.sll_ifindex != (int)ifindex)
 		reply->link.state = PRIV_LINK_NEW;
 	else if (ioctl(socket->fd, SIOCGIFFLAGS, &request) == 0 &&
 		 !(request.ifr_flags & IFF_UP))

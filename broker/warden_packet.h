@@ -10,7 +10,7 @@
 struct packet_socket {
 	int fd; /* -1: not open */
 	int epoll_fd;
-	unsigned ifindex;
+	int said; /* the error that was logged last */
 	bool is_started; /* it has its filter, which may be locked */
 	/* counted over all sockets this lane has had */
 	uint64_t packets;
