@@ -35,6 +35,7 @@ static int open_packet_lane(const struct control *control,
 
 	if (err)
 		return err;
+	source->lanes[number].ring_bytes = geometry.packet.ring_size;
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
 }
 
@@ -226,7 +227,7 @@ static void note_link(struct control *control, struct control_source *source,
 
 	if (state == PRIV_LINK_NEW)
 		state = PRIV_LINK_GONE; /* until it has been opened anew */
-	link->is_watched = state != PRIV_LINK_UP;
+	link->is_watched = state != PRIV_LINK_UP || link->is_stale;
 	if (link->is_watched && control->links_due_ns == 0)
 		control->links_due_ns = control_now_ns() + LINK_PERIOD_NS;
 	if (link->state == state)

@@ -26,7 +26,7 @@ struct lane_channel {
 	const struct config_channel *config;
 	struct arena *arena; /* NULL until the first capture */
 	struct stream broadcast; /* of the captures without a group */
-	struct group *groups;
+	struct flow_group *groups;
 	struct stream *streams; /* all that have captures */
 	uint16_t link_type;	/* of the packets now */
 	struct filter *filter;
@@ -41,6 +41,7 @@ struct lane {
 	uint32_t number; /* within its source */
 	const struct config_source *config;
 	const char *interface;
+	uint64_t ring_bytes; /* of the kernel's ring; the control thread's */
 	struct source *source;
 	uint32_t channel_count;
 	struct lane_channel *channels; /* those of its source */

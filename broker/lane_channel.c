@@ -66,7 +66,7 @@ static bool add_to_all(struct lane_channel *channel, struct subscription *sub,
 static bool add_to_group(struct lane_channel *channel, struct subscription *sub,
 			 const char *name, uid_t uid, uint16_t link_type)
 {
-	struct group *group = group_get(&channel->groups, name, uid);
+	struct flow_group *group = group_get(&channel->groups, name, uid);
 
 	if (!group)
 		return false;
@@ -104,7 +104,7 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 
 void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)
 {
-	struct group *group = sub->group;
+	struct flow_group *group = sub->group;
 
 	if (group) {
 		unlink_stream(channel, sub->stream);
@@ -176,7 +176,7 @@ static void append_passing(struct lane_channel *channel,
 }
 
 static void append_group(struct lane_channel *channel,
-			 const struct group *group, const struct burst *burst,
+			 const struct flow_group *group, const struct burst *burst,
 			 const struct passing *passing)
 {
 	for (uint32_t i = 0; i < passing->count; i++) {
@@ -216,7 +216,7 @@ void lane_channel_append(struct lane_channel *channel,
 			 const struct burst *burst)
 {
 	struct passing passing;
-	const struct group *group;
+	const struct flow_group *group;
 
 	if (!is_used(channel))
 		return;
@@ -391,7 +391,7 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 void lane_channel_deinit(struct lane_channel *channel)
 {
 	while (channel->groups) {
-		struct group *group = channel->groups;
+		struct flow_group *group = channel->groups;
 
 		channel->groups = group->next;
 		for (uint32_t i = 0; i < group->member_count; i++)

@@ -43,7 +43,7 @@ struct priv_reply {
 		struct {
 			uint64_t ring_size;
 			uint32_t block_size;
-			uint32_t link_type; /* DLT_ */
+			uint32_t link_type; /* LINKTYPE_ */
 			uint32_t mtu;
 		} packet;
 		struct {

@@ -136,7 +136,7 @@ static bool add_source(const struct report *report, struct form *form)
 			      msg->lane % config->lanes, &reply) == 0) {
 		msg->kernel_drops = reply.stats.drops;
 		msg->freezes = reply.stats.freezes;
-		msg->ring_bytes = config->ring_size;
+		msg->ring_bytes = lane->ring_bytes;
 	}
 	return session_add(report->session, &msg->msg, NR_MSG_SOURCE,
 			   sizeof(*msg));

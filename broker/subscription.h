@@ -17,7 +17,7 @@
 #include "admission.h"
 #include "mailbox.h"
 
-struct group;
+struct flow_group;
 struct stream;
 
 /* A lent block. The id that goes out is generation << 16 | index. */
@@ -39,7 +39,7 @@ enum subscription_state {
 struct subscription {
 	struct subscription *next; /* of the stream's captures */
 	struct stream *stream;
-	struct group *group; /* or NULL */
+	struct flow_group *group; /* or NULL */
 	struct nr_ring *ring;
 	const struct nr_return *page;
 	int bell; /* the connection; borrowed from the session */
