@@ -129,6 +129,57 @@ static int make_arenas(struct control_channel *channel,
 	return err;
 }
 
+/* Blocks guaranteed to this user in @channel on @lane. */
+static uint32_t guaranteed_on(const struct session *session,
+			      const struct control_channel *channel,
+			      const struct lane *lane)
+{
+	const struct session *other = session->control->sessions;
+	uint32_t blocks = 0;
+
+	for (; other; other = other->next) {
+		const struct capture *capture = other->capture;
+
+		if (!capture || other->account != session->account ||
+		    capture->channel != channel)
+			continue;
+		for (uint32_t i = 0; i < capture->lane_count; i++)
+			if (capture->lanes[i].lane == lane)
+				blocks += capture->lanes[i].sub.grant.guarantee;
+	}
+	return blocks;
+}
+
+/*
+ * One user cannot be promised all of a lane's set-aside: an eighth is left for
+ * others, who could else not attach at all. The owner may have it.
+ */
+static int check_share(struct session *session,
+		       const struct control_channel *channel,
+		       const struct terms *terms)
+{
+	for (uint32_t i = 0; i < terms->lane_count; i++) {
+		uint32_t number = terms->first_lane + i;
+		const struct arena *arena = channel->arenas[number];
+		uint32_t most = arena->admission.set_aside -
+				(arena->admission.set_aside + 7) / 8;
+		uint32_t has = guaranteed_on(session, channel,
+					     &channel->source->lanes[number]);
+
+		if (session->peer.is_owner || has + terms->guarantee <= most)
+			continue;
+		session_refuse(session, ENOSPC,
+			       "channel '%s' has guaranteed %u blocks a lane to "
+			       "user %u, who asks for %u more: of %u that are "
+			       "set aside one user may have %u",
+			       channel->config->name, has,
+			       session->peer.uid, terms->guarantee,
+			       arena->admission.set_aside, most);
+		return 1;
+	}
+	return 0;
+}
+
 static void refuse_memory(struct session *session,
 			  const struct control_channel *channel, int err)
 {
@@ -198,10 +249,18 @@ static int send_lane(const struct capture *capture, uint32_t index)
 static void hand_over(struct capture *capture)
 {
 	struct session *session = capture->session;
-	int err = send_attached(capture);
+	int err;
 
+	session->has_sent_fds = true;
+	err = send_attached(capture);
 	for (uint32_t i = 0; i < capture->lane_count && !err; i++)
 		err = send_lane(capture, i);
+	if (err == -ETOOMANYREFS) {
+		session_refuse(session, EAGAIN,
+			       "too many of the broker's descriptors have been "
+			       "sent and not been read: try again later");
+		return;
+	}
 	if (err) {
 		session_close(session, "it does not read its descriptors");
 		return;

@@ -7,11 +7,13 @@
 #include "session.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +24,7 @@
 #define MS UINT64_C(1000000)
 #define REQUEST_DEADLINE (5000 * MS)
 #define READ_DEADLINE (5000 * MS)
+#define LINGER_PERIOD (100 * MS)
 
 static void session_free(struct session *session)
 {
@@ -36,12 +39,38 @@ static void session_free(struct session *session)
 	free(session);
 }
 
+/* Whether what we sent lies in the peer's socket still. */
+static bool is_unread(const struct session *session)
+{
+	int bytes = 0;
+
+	return ioctl(session->event.fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/*
+ * No lane uses it any more. Descriptors that are never read count against our
+ * limit for as long as the peer keeps its end, whatever we do to ours: so long
+ * the connection counts against the quota of its user.
+ */
+static void session_finish(struct session *session)
+{
+	capture_free(session->capture);
+	session->capture = NULL;
+	if (session->has_sent_fds && is_unread(session)) {
+		session->state = SESSION_LINGERING;
+		session->deadline_ns = control_now_ns() + LINGER_PERIOD;
+		return;
+	}
+	session_free(session);
+}
+
 void session_close(struct session *session, const char *why)
 {
 	const struct capture *capture = session->capture;
 	bool was_unacked;
 
-	if (session->state == SESSION_CLOSING)
+	if (session->state == SESSION_CLOSING ||
+	    session->state == SESSION_LINGERING)
 		return;
 	if (why || capture)
 		log_info("%s uid %u pid %d (%s)%s%s: %s",
@@ -61,14 +90,14 @@ void session_close(struct session *session, const char *why)
 	if (session->capture)
 		capture_detach(session->capture);
 	if (session->pending == 0)
-		session_free(session);
+		session_finish(session);
 }
 
 void session_settle(struct session *session)
 {
 	session->pending--;
 	if (session->state == SESSION_CLOSING && session->pending == 0)
-		session_free(session);
+		session_finish(session);
 }
 
 void session_refuse(struct session *session, int code, const char *format, ...)
@@ -368,6 +397,9 @@ static void is_late(struct session *session)
 	switch (session->state) {
 	case SESSION_NEW:
 		session_close(session, "it asked for nothing");
+		break;
+	case SESSION_LINGERING:
+		session_finish(session);
 		break;
 	case SESSION_UNACKED:
 		session_close(session, "it did not acknowledge in time");

@@ -21,6 +21,7 @@ enum session_state {
 	SESSION_REPORTING, /* the lanes are asked for numbers */
 	SESSION_SENDING,   /* an answer is being read */
 	SESSION_CLOSING,   /* waits for the lanes to let go */
+	SESSION_LINGERING, /* gone, but its descriptors lie unread */
 };
 
 struct session {
@@ -31,6 +32,7 @@ struct session {
 	struct peer peer;
 	struct account *account;
 	enum session_state state;
+	bool has_sent_fds;
 	uint64_t deadline_ns; /* 0: none */
 	uint32_t request;     /* id that answers carry */
 	uint32_t pending;     /* lane commands on their way */

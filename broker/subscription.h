@@ -66,7 +66,8 @@ struct subscription {
 	uint64_t lost_bytes;
 	uint64_t ended_at_bytes;
 	uint64_t refusals;
-	uint32_t slow_rings;
+	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
+	uint64_t ring_slow_ns; /* when it was last slow */
 	const char *offence; /* why it is to be ended, or NULL */
 	struct mailbox *out; /* to the control thread */
 	struct lane_command evicted; /* what is put there then */

@@ -32,6 +32,7 @@
 
 #define STOP_TIMEOUT_MS 5000
 #define BACKOFF_MAX_S 30
+#define DESCRIPTORS_MIN 65536
 #define RETURN_PAGES_MAX 16384 /* made in the life of a warden */
 #define LANES_MAX (CONFIG_INTERFACES_MAX * NR_LANES_MAX)
 
@@ -283,8 +284,27 @@ static int arrange_fds(const struct warden_options *options, int socket)
 	return err ? err : program;
 }
 
+/*
+ * Every connection is a descriptor, and those that were sent and not read yet
+ * count against this limit too: the quotas of many users have to fit.
+ */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < DESCRIPTORS_MIN) {
+		limit.rlim_cur = limit.rlim_max = DESCRIPTORS_MIN;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int drop_privilege(const struct warden_options *options)
 {
+	raise_descriptors();
 	if (geteuid() != 0)
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
 	lane_sched_prepare(options->config);
