@@ -248,6 +248,7 @@ void subscription_end(struct subscription *sub, unsigned why)
 	sub->ended_at_bytes = sub->stream->bytes;
 	admit(sub, sub->ended_at);
 	sub->state = SUBSCRIPTION_ENDED;
+	sub->has_moved = why == NR_END_MOVED;
 	nr_ring_end(sub->ring, NR_END_WORD(sub->ended_at, why));
 	sub->stream->has_changed = true;
 }
