@@ -8,29 +8,21 @@
 #include <string.h>
 
 #include "control.h"
-#include "lane_sched.h"
 #include "log.h"
 #include "source_packet.h"
 
 #define LINK_PERIOD_NS UINT64_C(200000000)
 
-static uint32_t source_index(const struct control *control,
-			     const struct control_source *source)
-{
-	return (uint32_t)(source - control->sources);
-}
-
 /* ---------------------------------------------------------------- opening */
 
-static int open_packet_lane(const struct control *control,
-			    struct control_source *source, uint32_t number,
-			    struct source **out)
+static int open_packet_lane(const struct control_source *source,
+			    uint32_t number, struct source **out)
 {
 	uint32_t interface = number / source->config->lanes;
 	uint32_t lane = number % source->config->lanes;
 	struct priv_reply geometry;
 	int fds[PRIV_FDS_MAX];
-	int err = priv_packet_open(source_index(control, source), interface,
+	int err = priv_packet_open(source->index, interface,
 				   lane, &geometry, fds);
 
 	if (err)
@@ -39,13 +31,13 @@ static int open_packet_lane(const struct control *control,
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
 }
 
-static int open_replay(const struct control *control,
-		       struct control_source *source, struct source **out)
+static int open_replay(const struct control_source *source,
+		       struct source **out)
 {
 	char error[256];
 	int fd, err;
 
-	err = priv_replay_open(source_index(control, source), &fd);
+	err = priv_replay_open(source->index, &fd);
 	if (err) {
 		log_error("source %s: %s: %s", source->config->name,
 			  source->config->file, strerror(-err));
@@ -56,21 +48,6 @@ static int open_replay(const struct control *control,
 	if (err)
 		log_error("source %s: %s", source->config->name, error);
 	return err;
-}
-
-static int add_lane_channels(const struct control *control,
-			     const struct control_source *source,
-			     struct lane *lane)
-{
-	lane->channels = calloc(control->channel_count + 1,
-				sizeof(*lane->channels));
-	if (!lane->channels)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < control->channel_count; i++)
-		if (control->channels[i].source == source)
-			lane->channels[lane->channel_count++].config =
-				control->channels[i].config;
-	return 0;
 }
 
 static void lane_has_failed(struct lane_command *command);
@@ -88,20 +65,17 @@ static int open_lane(struct control *control, struct control_source *source,
 	lane->interface = config->backend == BACKEND_REPLAY ?
 				  config->file :
 				  config->interfaces[number / config->lanes];
-	err = add_lane_channels(control, source, lane);
-	if (err)
-		return err;
 	if (config->backend == BACKEND_REPLAY)
-		err = open_replay(control, source, &kernel_source);
+		err = open_replay(source, &kernel_source);
 	else
-		err = open_packet_lane(control, source, number, &kernel_source);
+		err = open_packet_lane(source, number, &kernel_source);
 	if (err)
 		return err;
 	lane->failed.owner = control;
 	return lane_init(lane, kernel_source, &control->in, lane_has_failed);
 }
 
-static int open_source(struct control *control, struct control_source *source)
+static int open_lanes(struct control *control, struct control_source *source)
 {
 	const struct config_source *config = source->config;
 	uint32_t count = config->backend == BACKEND_REPLAY ?
@@ -109,47 +83,48 @@ static int open_source(struct control *control, struct control_source *source)
 				 config->interface_count * config->lanes;
 	int err = 0;
 
-	if (count > NR_LANES_MAX) {
-		log_error("source %s: %u interfaces with %u lanes each are more "
-			  "than %d lanes", config->name,
-			  config->interface_count, config->lanes, NR_LANES_MAX);
-		return -EINVAL;
-	}
 	source->lanes = calloc(count, sizeof(*source->lanes));
 	if (!source->lanes)
 		return -ENOMEM;
 	while (!err && source->lane_count < count)
 		err = open_lane(control, source, source->lane_count++);
 	if (!err && config->backend == BACKEND_PACKET)
-		err = priv_packet_start(source_index(control, source));
+		err = priv_packet_start(source->index);
 	return err;
 }
 
-int control_open_sources(struct control *control)
+struct control_source *control_source_new(struct control *control,
+					  const struct config_source *config,
+					  uint32_t index)
 {
-	int err = 0;
+	struct control_source *source = calloc(1, sizeof(*source));
+	struct config_source *copy = malloc(sizeof(*copy));
+	int err = -ENOMEM;
 
-	for (uint32_t i = 0; i < control->source_count && !err; i++) {
-		err = open_source(control, &control->sources[i]);
-		if (err)
-			log_error("source %s does not start: %s",
-				  control->sources[i].config->name,
-				  strerror(-err));
+	if (source && copy) {
+		memcpy(copy, config, sizeof(*copy));
+		source->config = copy;
+		source->index = index;
+		err = open_lanes(control, source);
 	}
-	return err;
+	if (!err)
+		return source;
+	log_error("source %s does not start: %s", config->name, strerror(-err));
+	if (source && source->config)
+		control_source_free(source);
+	else
+		free(source);
+	if (!source || !source->config)
+		free(copy);
+	return NULL;
 }
 
-int control_start_lanes(struct control *control)
+int control_source_start(struct control_source *source)
 {
 	int err = 0;
 
-	/* Lanes inherit the priority; what clients can cause is not urgent. */
-
-	for (uint32_t s = 0; s < control->source_count; s++)
-		for (uint32_t l = 0; l < control->sources[s].lane_count; l++)
-			if (!err)
-				err = lane_start(&control->sources[s].lanes[l]);
-	lane_sched_normal();
+	for (uint32_t l = 0; l < source->lane_count && !err; l++)
+		err = lane_start(&source->lanes[l]);
 	return err;
 }
 
@@ -160,25 +135,66 @@ static void stop_is_done(struct lane_command *command)
 	free(command);
 }
 
-void control_stop_lanes(struct control *control)
+void control_source_stop(struct control_source *source)
 {
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		struct control_source *source = &control->sources[s];
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct lane_command *stop = calloc(1, sizeof(*stop));
 
-		for (uint32_t l = 0; l < source->lane_count; l++) {
-			struct lane_command *stop = calloc(1, sizeof(*stop));
-
-			if (!stop || !source->lanes[l].has_thread) {
-				free(stop);
-				continue;
-			}
-			stop->run = lane_stop;
-			stop->done = stop_is_done;
-			lane_send(&source->lanes[l], stop);
+		if (!stop || !source->lanes[l].has_thread) {
+			free(stop);
+			continue;
 		}
-		for (uint32_t l = 0; l < source->lane_count; l++)
-			lane_join(&source->lanes[l]);
+		stop->run = lane_stop;
+		stop->done = stop_is_done;
+		lane_send(&source->lanes[l], stop);
 	}
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		lane_join(&source->lanes[l]);
+}
+
+/*
+ * Reports that are being put together may still name it: it is kept aside until
+ * there are none.
+ */
+void control_source_settle(struct control *control,
+			   struct control_source *source)
+{
+	struct control_source **link = &control->sources;
+	const struct control_channel *channel;
+
+	if (!source->is_removed)
+		return;
+	for (channel = control->channels; channel; channel = channel->next)
+		if (channel->source == source)
+			return;
+	control_source_stop(source);
+	while (*link != source)
+		link = &(*link)->next;
+	*link = source->next;
+	source->next = control->removed;
+	control->removed = source;
+	control_free_removed(control);
+}
+
+void control_free_removed(struct control *control)
+{
+	struct control_source *source;
+
+	if (control->report_count > 0)
+		return;
+	while ((source = control->removed)) {
+		control->removed = source->next;
+		control_source_free(source);
+	}
+}
+
+void control_source_free(struct control_source *source)
+{
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		lane_deinit(&source->lanes[l]);
+	free(source->lanes);
+	free((void *)(uintptr_t)source->config);
+	free(source);
 }
 
 /* ---------------------------------------------------------- links that go */
@@ -253,8 +269,8 @@ static void lane_has_failed(struct lane_command *command)
 	struct priv_reply reply;
 
 	while (source->config != lane->config)
-		source++;
-	if (priv_packet_error(source_index(control, source), interface,
+		source = source->next;
+	if (priv_packet_error(source->index, interface,
 			      lane->number % lane->config->lanes, &reply))
 		return; /* not open: it will be when the link is back */
 	if (reply.link.error && reply.link.error != ENETDOWN)
@@ -265,8 +281,7 @@ static void lane_has_failed(struct lane_command *command)
 }
 
 /* The interface is back under its name: all its lanes get new sockets. */
-static bool reopen(struct control *control, struct control_source *source,
-		   uint32_t interface)
+static bool reopen(struct control_source *source, uint32_t interface)
 {
 	uint32_t lanes = source->config->lanes;
 	struct source *opened[NR_LANES_MAX];
@@ -274,13 +289,12 @@ static bool reopen(struct control *control, struct control_source *source,
 	int err = 0;
 
 	while (!err && count < lanes) {
-		err = open_packet_lane(control, source,
-				       interface * lanes + count,
+		err = open_packet_lane(source, interface * lanes + count,
 				       &opened[count]);
 		count += err == 0;
 	}
 	if (!err)
-		err = priv_packet_start(source_index(control, source));
+		err = priv_packet_start(source->index);
 	for (uint32_t i = 0; i < count; i++) {
 		if (err)
 			opened[i]->ops->free(opened[i]);
@@ -291,14 +305,13 @@ static bool reopen(struct control *control, struct control_source *source,
 	return err == 0;
 }
 
-static enum priv_link look_at(const struct control *control,
-			      const struct control_source *source,
+static enum priv_link look_at(const struct control_source *source,
 			      uint32_t interface)
 {
 	struct priv_reply reply;
 
 	/* A socket that could not be opened again: try that. */
-	if (priv_packet_error(source_index(control, source), interface, 0,
+	if (priv_packet_error(source->index, interface, 0,
 			      &reply))
 		return PRIV_LINK_NEW;
 	return reply.link.state;
@@ -309,15 +322,15 @@ static void check_link(struct control *control, struct control_source *source,
 {
 	struct link *link = &source->links[interface];
 	uint32_t lanes = source->config->lanes;
-	enum priv_link state = look_at(control, source, interface);
+	enum priv_link state = look_at(source, interface);
 
 	/* All lanes or none: one that could not be opened is tried again. */
 	if (state == PRIV_LINK_NEW)
 		link->is_stale = true;
 	if (link->is_stale && state != PRIV_LINK_GONE) {
-		link->is_stale = !reopen(control, source, interface);
+		link->is_stale = !reopen(source, interface);
 		state = link->is_stale ? PRIV_LINK_NEW :
-					 look_at(control, source, interface);
+					 look_at(source, interface);
 	} else if (state == PRIV_LINK_UP) {
 		for (uint32_t i = 0; i < lanes; i++)
 			resume_lane(&source->lanes[interface * lanes + i], NULL,
@@ -328,12 +341,11 @@ static void check_link(struct control *control, struct control_source *source,
 
 void control_check_links(struct control *control)
 {
+	struct control_source *source;
 	bool is_watching = false;
 
 	control->links_due_ns = 0;
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		struct control_source *source = &control->sources[s];
-
+	for (source = control->sources; source; source = source->next) {
 		for (uint32_t i = 0; i < source->config->interface_count; i++) {
 			if (source->links[i].is_watched)
 				check_link(control, source, i);
@@ -342,4 +354,19 @@ void control_check_links(struct control *control)
 	}
 	control->links_due_ns =
 		is_watching ? control_now_ns() + LINK_PERIOD_NS : 0;
+}
+
+int control_source_reopen(struct control *control,
+			  struct control_source *source)
+{
+	for (uint32_t i = 0; i < source->config->interface_count; i++) {
+		/* One that is gone is opened when it is back. */
+		if (source->links[i].state == PRIV_LINK_GONE)
+			continue;
+		if (!reopen(source, i)) {
+			note_link(control, source, i, PRIV_LINK_GONE);
+			return -EIO;
+		}
+	}
+	return 0;
 }

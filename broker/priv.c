@@ -122,3 +122,13 @@ int priv_ready(void)
 
 	return ask(&request, &reply, NULL, 0);
 }
+
+int priv_reload(int *fd, bool *is_refused)
+{
+	const struct priv_request request = { .verb = PRIV_RELOAD };
+	struct priv_reply reply;
+	int err = ask(&request, &reply, fd, 1);
+
+	*is_refused = !err && reply.reload.is_refused;
+	return err;
+}

@@ -8,6 +8,7 @@
 #ifndef NETRINGD_PRIV_H
 #define NETRINGD_PRIV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PRIV_FDS_MAX 2
@@ -23,6 +24,7 @@ enum priv_verb {
 	PRIV_RETURN_PAGES,    /* fd: a BPF array of pages */
 	PRIV_REPLAY_OPEN,     /* fd: the file */
 	PRIV_READY,	      /* the engine serves */
+	PRIV_RELOAD,	      /* fd: the configuration now, or what is wrong */
 	PRIV_VERBS,
 };
 
@@ -52,6 +54,9 @@ struct priv_reply {
 			uint64_t freezes;
 		} stats;
 		struct {
+			uint32_t is_refused; /* the fd is a text, for people */
+		} reload;
+		struct {
 			int32_t error;	/* what SO_ERROR said */
 			uint32_t state; /* enum priv_link */
 		} link;
@@ -69,5 +74,6 @@ int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_return_pages(uint32_t count, int *fd);
 int priv_replay_open(uint32_t source, int *fd);
 int priv_ready(void);
+int priv_reload(int *fd, bool *is_refused);
 
 #endif

@@ -21,6 +21,9 @@
 #define RING_PARDON 100
 #define RING_DEBT_MAX_NS 20000000
 
+/* Full blocks held so long, with none given back, are a standstill. */
+#define STALLED_NS UINT64_C(1000000000)
+
 #define LEASE_NONE UINT32_MAX
 
 void subscription_init(struct subscription *sub, struct nr_ring *ring,
@@ -248,6 +251,7 @@ void subscription_end(struct subscription *sub, unsigned why)
 	sub->ended_at_bytes = sub->stream->bytes;
 	admit(sub, sub->ended_at);
 	sub->state = SUBSCRIPTION_ENDED;
+	sub->has_moved = why == NR_END_MOVED;
 	nr_ring_end(sub->ring, NR_END_WORD(sub->ended_at, why));
 	sub->stream->has_changed = true;
 }

@@ -30,6 +30,18 @@ struct lease {
 	uint32_t next_free;
 };
 
+/* What a capture had before it moved here. */
+struct subscription_totals {
+	uint64_t seen;
+	uint64_t delivered;
+	uint64_t bytes;
+	uint64_t filtered;
+	uint64_t to_others;
+	uint64_t lost;
+	uint64_t refusals;
+	uint64_t bells;
+};
+
 enum subscription_state {
 	SUBSCRIPTION_ADMITTED, /* it can read the stream's open block */
 	SUBSCRIPTION_REFUSED,  /* it holds too much: see refused_at */
@@ -68,6 +80,9 @@ struct subscription {
 	uint64_t refusals;
 	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
 	uint64_t ring_slow_ns; /* when it was last slow */
+	struct subscription_totals carried;
+	bool has_moved; /* ended, to go on elsewhere */
+	bool is_let_go; /* evicted, or moved and holding nothing: was told */
 	const char *offence; /* why it is to be ended, or NULL */
 	struct mailbox *out; /* to the control thread */
 	struct lane_command evicted; /* what is put there then */

@@ -325,25 +325,23 @@ static int receive(struct nr_capture *capture, const struct words *words,
 	return -EPROTO;
 }
 
-static int receive_lane(struct nr_capture *capture, const struct words *words,
+/* A LANE message with its two descriptors, which are taken. */
+int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 			uint32_t capture_id)
 {
-	struct wire_msg answer;
 	struct nr_msg_lane msg;
 	struct lane_claim claim;
 	struct lane *lane;
-	int err = receive(capture, words, &answer, NR_MSG_LANE, sizeof(msg), 2);
+	int err;
 
-	if (err)
-		return err;
-	memcpy(&msg, answer.bytes, sizeof(msg));
+	memcpy(&msg, answer->bytes, sizeof(msg));
 	if (msg.return_page >= capture->lane_count ||
 	    capture->lanes[msg.return_page].arena_fd >= 0) {
-		wire_close_fds(&answer);
+		wire_close_fds(answer);
 		return -EPROTO;
 	}
-	claim = (struct lane_claim){ .arena_fd = answer.fds[0],
-				     .ring_fd = answer.fds[1],
+	claim = (struct lane_claim){ .arena_fd = answer->fds[0],
+				     .ring_fd = answer->fds[1],
 				     .lane = msg.lane,
 				     .return_page = msg.return_page,
 				     .ring_map_offset = msg.ring_map_offset,
@@ -358,6 +356,16 @@ static int receive_lane(struct nr_capture *capture, const struct words *words,
 	    lane->ring->capture_id != capture_id)
 		return -EPROTO;
 	return 0;
+}
+
+static int receive_lane(struct nr_capture *capture, const struct words *words,
+			uint32_t capture_id)
+{
+	struct wire_msg answer;
+	int err = receive(capture, words, &answer, NR_MSG_LANE,
+			  sizeof(struct nr_msg_lane), 2);
+
+	return err ? err : attach_lane_message(capture, &answer, capture_id);
 }
 
 int attach_receive(struct nr_capture *capture, const struct words *words)

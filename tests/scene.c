@@ -180,7 +180,7 @@ static int honest_main(void *data)
 
 	/* Enough that its own delays on a busy machine are no loss. */
 	options.leases = 64;
-	options.guarantee = 48;
+	options.guarantee = 12;
 	honest->result = nr_capture_open("all", &options, &capture);
 	if (honest->result)
 		return 1;

@@ -18,7 +18,7 @@
 #define SCENE_HEAD 64
 #define SCENE_MARK "netring's secret"
 #define SCENE_PACKETS 1000u
-#define SCENE_RATE 20000 /* packets/s, some 15 MB/s */
+#define SCENE_RATE 10000 /* packets/s, some 7.5 MB/s */
 
 /* In memory that it shares with the test. */
 struct honest {
