@@ -98,6 +98,7 @@ static int add_region(struct account *account, bool small_pages)
 	err = region_new(&region->region, "netring-rings", REGION_ALIGN,
 			 small_pages);
 	if (err) {
+		account->memory -= REGION_ALIGN; /* nobody has seen it */
 		free(region);
 		return err;
 	}
@@ -184,10 +185,14 @@ struct return_pages *account_take_pages(struct account *account,
 	while (*link && (*link)->count != count)
 		link = &(*link)->next;
 	pages = *link;
-	if (!pages && !charge_memory(account, (size_t)count * NR_PAGE))
-		return NULL;
-	if (!pages)
-		return new_pages(count, from_warden);
+	if (!pages) {
+		if (!charge_memory(account, (size_t)count * NR_PAGE))
+			return NULL;
+		pages = new_pages(count, from_warden);
+		if (!pages)
+			account->memory -= (size_t)count * NR_PAGE;
+		return pages;
+	}
 	*link = pages->next;
 	memset(pages->pages, 0, (size_t)count * NR_PAGE);
 	return pages;

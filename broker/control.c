@@ -107,14 +107,19 @@ static void take_signal(struct control *control, struct event *event,
 		control->must_stop = true;
 }
 
+/*
+ * It never speaks first: this is its end, and not a good one, as it outlives
+ * its engine. Consumers must not be told otherwise, so the engine dies too,
+ * now and not when the kernel's signal comes.
+ */
 static void warden_is_gone(struct control *control, struct event *event,
 			   uint32_t events)
 {
+	(void)control;
 	(void)event;
 	(void)events;
-	/* It never speaks first: this is its end. */
 	log_error("engine: the warden is gone");
-	control->must_stop = true;
+	_exit(1);
 }
 
 /* ------------------------------------------------------------------ set-up */
@@ -269,7 +274,7 @@ static void take_counters(struct control *control)
 	for (source = control->sources; source; source = source->next) {
 		const struct config_source *config = source->config;
 
-		if (config->backend != BACKEND_PACKET)
+		if (config->backend != BACKEND_PACKET || source->is_removed)
 			continue;
 		for (uint32_t l = 0; l < source->lane_count; l++)
 			priv_packet_stats(source->index, l / config->lanes,

@@ -471,6 +471,13 @@ static void sleep_ms(long ms)
 	nanosleep(&pause, NULL);
 }
 
+/* Told to stop, it still is there. */
+static void insist(struct warden *warden)
+{
+	log_warn("the engine does not stop: killed");
+	kill(warden->engine, SIGKILL);
+}
+
 /* Waits for the engine's end, and helps when it takes too long. */
 static int reap_engine(struct warden *warden)
 {
@@ -478,10 +485,8 @@ static int reap_engine(struct warden *warden)
 
 	for (int ms = 0; waitpid(warden->engine, &status, WNOHANG) == 0;
 	     ms += 10) {
-		if (ms == STOP_TIMEOUT_MS) {
-			log_warn("the engine does not stop: killed");
-			kill(warden->engine, SIGKILL);
-		}
+		if (ms == STOP_TIMEOUT_MS)
+			insist(warden);
 		sleep_ms(10);
 	}
 	close(warden->engine_socket);
@@ -511,10 +516,14 @@ static int serve_engine(struct warden *warden)
 		{ .fd = warden->signals, .events = POLLIN },
 	};
 	bool was_told = false;
+	int n;
 
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		n = poll(fds, 2, was_told ? STOP_TIMEOUT_MS : -1);
+		if (n < 0 && errno != EINTR)
 			surprise(warden, "poll");
+		if (n == 0)
+			insist(warden);
 		take_signals(warden);
 		if (warden->is_stopping && !was_told)
 			kill(warden->engine, SIGTERM);

@@ -178,7 +178,7 @@ static int check_source(const struct config_source *source, const char *name)
 	}
 	if (source->backend != BACKEND_REPLAY)
 		return errors;
-	fd = open(source->file, O_RDONLY | O_CLOEXEC);
+	fd = open(source->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
 		fprintf(stderr, "%s:%u: source %s: file '%s': %s\n", name,
 			source->line, source->name, source->file,
