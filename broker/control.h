@@ -85,7 +85,7 @@ struct control {
 	struct account *accounts;
 };
 
-/* CLOCK_MONOTONIC */
+/* CLOCK_MONOTONIC, less the time in which the thread was busy for long. */
 uint64_t control_now_ns(void);
 
 /*

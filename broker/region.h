@@ -39,4 +39,10 @@ int region_new(struct region *region, const char *name, size_t size,
 
 void region_free(struct region *region);
 
+/*
+ * Bytes that can be allocated. Asked for more than there is, the kernel would
+ * rather kill a process than say ENOMEM.
+ */
+uint64_t region_memory_available(void);
+
 #endif

@@ -89,7 +89,9 @@ void session_close(struct session *session, const char *why)
 	if (session->state == SESSION_CLOSING ||
 	    session->state == SESSION_LINGERING)
 		return;
-	if (why || capture)
+	/* Of captures there are no more than the attach rate lets in. */
+	if (capture ||
+	    (why && account_take_line(session->account, control_now_ns())))
 		log_info("%s uid %u pid %d (%s)%s%s: %s",
 			 capture ? "detach" : "close", session->peer.uid,
 			 (int)session->peer.pid, session->peer.comm_text,

@@ -265,8 +265,13 @@ static int asroot_reload(struct warden *warden,
 		return -EOPNOTSUPP;
 	text = memfd_create("netring-messages", MFD_CLOEXEC);
 	saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 16);
-	if (text < 0 || saved < 0)
-		return -errno;
+	if (text < 0 || saved < 0) {
+		int err = errno;
+
+		close(text);
+		close(saved);
+		return -err;
+	}
 	/* What there is to say goes to the asker, who logs it. */
 	dup2(text, STDERR_FILENO);
 	config = start_config(start, &config_fd);
@@ -277,10 +282,14 @@ static int asroot_reload(struct warden *warden,
 	dup2(saved, STDERR_FILENO);
 	close(saved);
 	if (is_good) {
+		/* The engine has to have what the warden goes by, or neither. */
+		fds[0] = fcntl(config_fd, F_DUPFD_CLOEXEC, 0);
+		is_good = fds[0] >= 0;
+	}
+	if (is_good) {
 		adopt(warden, config, config_fd);
 		close(text);
-		fds[0] = fcntl(config_fd, F_DUPFD_CLOEXEC, 0);
-		return fds[0] < 0 ? -errno : 1;
+		return 1;
 	}
 	if (config) {
 		munmap((void *)(uintptr_t)config, sizeof(*config));
@@ -583,8 +592,11 @@ static int run_engines(struct warden *warden)
 		}
 		status = serve_engine(warden);
 		take_signals(warden);
+		/* One that was told so early that it could not hear ends too. */
+		if (warden->is_stopping && WIFSIGNALED(status))
+			return WTERMSIG(status) == SIGTERM ? 0 : 1;
 		if (warden->is_stopping)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+			return WEXITSTATUS(status);
 		log_end(status);
 		if (!warden->engine_was_ready)
 			return 1; /* it has said why */

@@ -530,7 +530,6 @@ Test(reload, of_a_source_opens_it_again_and_captures_go_on)
 	LIVE("", "");
 	broker_start_args(&broker, live.network.netns, "-c",
 			  test_path("broker.conf"), NULL);
-	cr_assert_eq(traffic_open(&live.traffic, "outside"), 0);
 	readers = readers_new(ledger, 1, "all");
 	readers[0].lanes = 2;
 	readers[0].follows = true;
