@@ -119,12 +119,21 @@ static int make_arenas(struct control_channel *channel,
 
 	for (uint32_t i = 0; i < terms->lane_count && !err; i++) {
 		struct arena **arena = &channel->arenas[terms->first_lane + i];
+		struct lane *lane =
+			&channel->source->lanes[terms->first_lane + i];
+		bool small_pages = channel->source->config->small_pages;
 
-		if (!*arena)
+		if (*arena)
+			continue;
+		if (lane->frames && config_channel_is_whole(config))
+			err = arena_new_loaned(arena, lane->frames,
+					       config->show_counts,
+					       small_pages);
+		else
 			err = arena_new(arena, config->arena_size,
 					config->block_size, config->guaranteed,
 					config->show_counts,
-					channel->source->config->small_pages);
+					small_pages);
 	}
 	return err;
 }
@@ -175,7 +184,8 @@ static int send_lane(const struct capture *capture, uint32_t index)
 	const struct region *ring = cl->slice->region;
 	const struct arena *arena =
 		capture->channel->arenas[cl->lane->number];
-	const int fds[2] = { arena->region.fd, ring->fd };
+	const int fds[3] = { arena->region.fd, ring->fd,
+			     arena->frames ? arena->frames->fd : -1 };
 	struct nr_msg_lane msg = {
 		.lane = cl->lane->number,
 		.return_page = index,
@@ -190,9 +200,12 @@ static int send_lane(const struct capture *capture, uint32_t index)
 		msg.ring_map_size = ring->size;
 		msg.ring_offset = cl->slice->offset;
 	}
+	if (arena->frames)
+		msg.region_size = arena->frames->size;
 	wire_init(&msg.msg, NR_MSG_LANE, sizeof(msg),
 		  capture->session->request);
-	return wire_send(capture->session->event.fd, &msg.msg, fds, 2);
+	return wire_send(capture->session->event.fd, &msg.msg, fds,
+			 arena->frames ? 3 : 2);
 }
 
 static void hand_over(struct capture *capture)
@@ -326,6 +339,8 @@ static void ask_lane(struct capture *capture, uint32_t index)
 	};
 	channel->lane_has_arena[lane] = true;
 	capture->session->pending++;
+	cl->is_user = true;
+	control_use_lane(capture->session->control, channel->source, cl->lane);
 	lane_send(cl->lane, &cl->command.base);
 }
 
@@ -448,9 +463,14 @@ void capture_free(struct capture *capture)
 	if (!capture)
 		return;
 	account = capture->session->account;
-	for (uint32_t i = 0; i < capture->lane_count; i++)
+	for (uint32_t i = 0; i < capture->lane_count; i++) {
 		if (capture->lanes[i].slice)
 			account_give_slice(account, capture->lanes[i].slice);
+		if (capture->lanes[i].is_user)
+			control_leave_lane(capture->session->control,
+					   capture->channel->source,
+					   capture->lanes[i].lane);
+	}
 	if (capture->pages)
 		account_give_pages(account, capture->pages);
 	account->captures--;

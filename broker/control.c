@@ -179,6 +179,8 @@ int control_init(struct control *control, const struct config *config)
 	find_channels(control);
 	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
 	err = watch_all(control);
+	if (!err)
+		err = control_watch_links(control);
 	if (err)
 		return err;
 	return control_open_sources(control);
@@ -199,6 +201,8 @@ void control_deinit(struct control *control)
 				arena_free(control->channels[c].arenas[l]);
 	account_free_all(&control->accounts);
 	mailbox_deinit(&control->in);
+	if (control->links_event.fd > 0)
+		close(control->links_event.fd);
 	if (control->signal_event.fd > 0)
 		close(control->signal_event.fd);
 	if (control->epoll_fd > 0)

@@ -59,6 +59,7 @@ struct control {
 	struct event listener_event;
 	struct event signal_event;
 	struct event warden_event;
+	struct event links_event; /* fd 0: not watched */
 	uint64_t listener_parked_ns; /* accept() goes on then; 0: it does */
 	uint64_t links_due_ns;	     /* 0: all links are up */
 	uint64_t counters_due_ns;
@@ -99,6 +100,16 @@ int control_open_sources(struct control *control);
 int control_start_lanes(struct control *control);
 /* Ends all captures and waits for the lanes. */
 void control_stop_lanes(struct control *control);
+/*
+ * A capture more, or less, on a lane. What AF_XDP takes is lost to the host, so
+ * a queue's packets are taken only while somebody wants them.
+ */
+void control_use_lane(struct control *control, struct control_source *source,
+		      struct lane *lane);
+void control_leave_lane(struct control *control, struct control_source *source,
+			struct lane *lane);
+/* Hears of links that change: AF_XDP sockets say nothing. */
+int control_watch_links(struct control *control);
 /* Looks whether links that were down or gone are back. */
 void control_check_links(struct control *control);
 

@@ -4,13 +4,19 @@
  * lanes, looked after when a link goes away.
  */
 #include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "control.h"
 #include "lane_sched.h"
 #include "log.h"
 #include "source_packet.h"
+#include "source_xdp.h"
 
 #define LINK_PERIOD_NS UINT64_C(200000000)
 
@@ -36,6 +42,77 @@ static int open_packet_lane(const struct control *control,
 	if (err)
 		return err;
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
+}
+
+/* What is set aside of the frames: as much as the most careful channel wants. */
+static uint32_t percent_of(const struct control *control,
+			   const struct control_source *source)
+{
+	const struct config *config = control->config;
+	uint32_t percent = 1;
+
+	for (uint32_t i = 0; i < config->channel_count; i++)
+		if (&config->sources[config->channels[i].source] ==
+			    source->config &&
+		    config->channels[i].guaranteed > percent)
+			percent = config->channels[i].guaranteed;
+	return percent;
+}
+
+/* The frames are made once; a socket that follows another gets the same. */
+static int open_xdp_lane(const struct control *control,
+			 struct control_source *source, uint32_t number,
+			 struct source **out)
+{
+	const struct config_source *config = source->config;
+	struct lane *lane = &source->lanes[number];
+	uint32_t interface = number / config->lanes;
+	struct priv_reply reply;
+	int fds[PRIV_FDS_MAX];
+	int err = priv_xdp_open(source_index(control, source), interface,
+				number % config->lanes, &reply, fds);
+
+	if (err)
+		return err;
+	if (lane->frames)
+		close(fds[1]);
+	else
+		err = frames_new(&lane->frames, fds[1], reply.xdp.umem_size,
+				 config->frame_size,
+				 config_frames_kept(config),
+				 percent_of(control, source));
+	if (err) {
+		close(fds[0]);
+		return err;
+	}
+	lane->ring_bytes = reply.xdp.umem_size;
+	lane->is_generic = reply.xdp.is_generic;
+	lane->is_zerocopy = reply.xdp.is_zerocopy;
+	return source_xdp_new(out, config, fds[0], lane->frames, interface);
+}
+
+static int open_live_lane(const struct control *control,
+			  struct control_source *source, uint32_t number,
+			  struct source **out)
+{
+	if (source->config->backend == BACKEND_XDP)
+		return open_xdp_lane(control, source, number, out);
+	return open_packet_lane(control, source, number, out);
+}
+
+/* Lets packets into lanes that have been opened. */
+static int start_lanes(struct control *control, struct control_source *source)
+{
+	uint32_t each = source->config->lanes;
+	int err = 0;
+
+	if (source->config->backend == BACKEND_PACKET)
+		return priv_packet_start(source_index(control, source));
+	for (uint32_t i = 0; i < source->lane_count && !err; i++)
+		if (source->lanes[i].users > 0)
+			err = priv_xdp_take(source_index(control, source),
+					    i / each, i % each, true);
+	return err;
 }
 
 static int open_replay(const struct control *control,
@@ -93,7 +170,7 @@ static int open_lane(struct control *control, struct control_source *source,
 	if (config->backend == BACKEND_REPLAY)
 		err = open_replay(control, source, &kernel_source);
 	else
-		err = open_packet_lane(control, source, number, &kernel_source);
+		err = open_live_lane(control, source, number, &kernel_source);
 	if (err)
 		return err;
 	lane->failed.owner = control;
@@ -119,8 +196,8 @@ static int open_source(struct control *control, struct control_source *source)
 		return -ENOMEM;
 	while (!err && source->lane_count < count)
 		err = open_lane(control, source, source->lane_count++);
-	if (!err && config->backend == BACKEND_PACKET)
-		err = priv_packet_start(source_index(control, source));
+	if (!err && config->backend != BACKEND_REPLAY)
+		err = start_lanes(control, source);
 	return err;
 }
 
@@ -204,6 +281,18 @@ static void resume_lane(struct lane *lane, struct source *source,
 	lane_send(lane, &resume->base);
 }
 
+/* What is wrong with a lane's socket, and the state of its link. */
+static int ask_link(const struct control *control,
+		    const struct control_source *source, uint32_t interface,
+		    uint32_t lane, struct priv_reply *reply)
+{
+	uint32_t index = source_index(control, source);
+
+	if (source->config->backend == BACKEND_XDP)
+		return priv_xdp_link(index, interface, lane, reply);
+	return priv_packet_error(index, interface, lane, reply);
+}
+
 static enum nr_source_state state_of(enum priv_link link)
 {
 	switch (link) {
@@ -253,8 +342,8 @@ static void lane_has_failed(struct lane_command *command)
 
 	while (source->config != lane->config)
 		source++;
-	if (priv_packet_error(source_index(control, source), interface,
-			      lane->number % lane->config->lanes, &reply))
+	if (ask_link(control, source, interface,
+		     lane->number % lane->config->lanes, &reply))
 		return; /* not open: it will be when the link is back */
 	if (reply.link.error && reply.link.error != ENETDOWN)
 		log_warn("source %s: lane %u: %s", source->config->name,
@@ -273,13 +362,13 @@ static bool reopen(struct control *control, struct control_source *source,
 	int err = 0;
 
 	while (!err && count < lanes) {
-		err = open_packet_lane(control, source,
-				       interface * lanes + count,
-				       &opened[count]);
+		err = open_live_lane(control, source,
+				     interface * lanes + count,
+				     &opened[count]);
 		count += err == 0;
 	}
 	if (!err)
-		err = priv_packet_start(source_index(control, source));
+		err = start_lanes(control, source);
 	for (uint32_t i = 0; i < count; i++) {
 		if (err)
 			opened[i]->ops->free(opened[i]);
@@ -297,8 +386,7 @@ static enum priv_link look_at(const struct control *control,
 	struct priv_reply reply;
 
 	/* A socket that could not be opened again: try that. */
-	if (priv_packet_error(source_index(control, source), interface, 0,
-			      &reply))
+	if (ask_link(control, source, interface, 0, &reply))
 		return PRIV_LINK_NEW;
 	return reply.link.state;
 }
@@ -323,6 +411,97 @@ static void check_link(struct control *control, struct control_source *source,
 				    NR_SOURCE_RUNNING);
 	}
 	note_link(control, source, interface, state);
+}
+
+/* ---------------------------------------------- queues that somebody wants */
+
+static void take_queue(struct control *control, struct control_source *source,
+		       const struct lane *lane, bool takes)
+{
+	uint32_t each = source->config->lanes;
+	int err;
+
+	if (source->config->backend != BACKEND_XDP)
+		return;
+	err = priv_xdp_take(source_index(control, source), lane->number / each,
+			    lane->number % each, takes);
+	/* Without a socket now: it is done when there is one again. */
+	if (err && err != -ENODEV)
+		log_warn("source %s: lane %u %s its packets: %s",
+			 source->config->name, lane->number,
+			 takes ? "does not get" : "keeps", strerror(-err));
+}
+
+void control_use_lane(struct control *control, struct control_source *source,
+		      struct lane *lane)
+{
+	if (lane->users++ == 0)
+		take_queue(control, source, lane, true);
+}
+
+void control_leave_lane(struct control *control, struct control_source *source,
+			struct lane *lane)
+{
+	if (--lane->users == 0)
+		take_queue(control, source, lane, false);
+}
+
+/* ------------------------------------------------- links that change quietly */
+
+/* AF_XDP sockets have no error that says so: their lanes are told from here. */
+static void note_quiet_link(struct control *control,
+			    struct control_source *source, uint32_t interface)
+{
+	enum priv_link before = source->links[interface].state;
+	uint32_t lanes = source->config->lanes;
+	enum priv_link now;
+
+	check_link(control, source, interface);
+	now = source->links[interface].state;
+	for (uint32_t i = 0; i < lanes && now != before; i++)
+		resume_lane(&source->lanes[interface * lanes + i], NULL,
+			    state_of(now));
+}
+
+/* Whatever it says, and if it says that there was too much: look. */
+static void links_have_changed(struct control *control, struct event *event,
+			       uint32_t events)
+{
+	char message[8192];
+
+	(void)events;
+	while (recv(event->fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
+	       errno == ENOBUFS)
+		;
+	for (uint32_t s = 0; s < control->source_count; s++) {
+		struct control_source *source = &control->sources[s];
+
+		if (source->config->backend != BACKEND_XDP)
+			continue;
+		for (uint32_t i = 0; i < source->config->interface_count; i++)
+			note_quiet_link(control, source, i);
+	}
+}
+
+int control_watch_links(struct control *control)
+{
+	const struct sockaddr_nl address = { .nl_family = AF_NETLINK,
+					     .nl_groups = RTMGRP_LINK };
+	bool is_wanted = false;
+	int fd;
+
+	for (uint32_t i = 0; i < control->source_count; i++)
+		is_wanted |= control->sources[i].config->backend == BACKEND_XDP;
+	if (!is_wanted)
+		return 0;
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	if (fd < 0)
+		return -errno;
+	control->links_event.fd = fd;
+	control->links_event.handle = links_have_changed;
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+		return -errno;
+	return control_watch(control, &control->links_event, EPOLLIN);
 }
 
 void control_check_links(struct control *control)

@@ -243,6 +243,7 @@ void lane_deinit(struct lane *lane)
 		close(lane->epoll_fd);
 	if (lane->source)
 		lane->source->ops->free(lane->source);
+	frames_free(lane->frames);
 	mailbox_deinit(&lane->in);
 	free(lane->channels);
 }
@@ -257,8 +258,8 @@ void lane_attach(struct lane *lane, struct lane_command *command)
 	attach->is_refused =
 		!lane_channel_add(channel, attach->sub, &attach->membership,
 				  attach->arena, lane->source);
-	attach->set_aside = channel->arena->admission.set_aside;
-	attach->promised = channel->arena->admission.promised;
+	attach->set_aside = channel->arena->admission.account->set_aside;
+	attach->promised = channel->arena->admission.account->promised;
 	if (attach->is_refused)
 		return;
 	lane->capture_count++;
@@ -289,6 +290,11 @@ static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 	for (uint32_t i = 0; i < lane->channel_count; i++)
 		msg->bells += lane_channel_bells(&lane->channels[i]);
 	msg->cpu_ns = lane_sched_cpu_ns();
+	if (lane->frames) {
+		msg->frames = lane->frames->count;
+		msg->frames_free = lane->frames->free_count;
+		msg->frames_kept = lane->frames->kept;
+	}
 }
 
 void lane_stat(struct lane *lane, struct lane_command *command)

@@ -42,6 +42,9 @@ struct lane {
 	const struct config_source *config;
 	const char *interface;
 	struct source *source;
+	struct frames *frames; /* of an xdp source: outlives its sockets */
+	bool is_generic, is_zerocopy; /* of that; the control thread's */
+	uint32_t users; /* captures on it; the control thread's */
 	uint32_t channel_count;
 	struct lane_channel *channels; /* those of its source */
 	struct mailbox in;	       /* to this lane */

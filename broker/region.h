@@ -39,4 +39,7 @@ int region_new(struct region *region, const char *name, size_t size,
 
 void region_free(struct region *region);
 
+/* Maps such memory read-only, where huge pages fit. NULL: see errno. */
+const void *region_map(int fd, size_t size);
+
 #endif

@@ -29,6 +29,7 @@
 #include "priv.h"
 #include "warden_offload.h"
 #include "warden_packet.h"
+#include "warden_xdp.h"
 
 #define STOP_TIMEOUT_MS 5000
 #define BACKOFF_MAX_S 30
@@ -44,6 +45,9 @@ struct warden {
 	bool is_stopping;
 	uint32_t pages_made;
 	struct packet_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	struct xdp_socket xdp_sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	struct redirection redirections[CONFIG_SOURCES_MAX]
+				       [CONFIG_INTERFACES_MAX];
 };
 
 /* ------------------------------------------------------------------ verbs */
@@ -149,6 +153,84 @@ static int asroot_error(struct warden *warden,
 	return 0;
 }
 
+/* A lane of an AF_XDP source, as a request names it. */
+struct xdp_lane {
+	const struct config_source *source;
+	struct xdp_socket *socket;
+	struct redirection *redirection;
+};
+
+static struct xdp_lane requested_xdp(struct warden *warden,
+				     const struct priv_request *request)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_XDP);
+
+	if (request->interface >= source->interface_count ||
+	    request->lane >= source->lanes)
+		surprise(warden, "lane");
+	return (struct xdp_lane){
+		.source = source,
+		.socket = &warden->xdp_sockets[request->source]
+					      [request->interface *
+						       source->lanes +
+					       request->lane],
+		.redirection = &warden->redirections[request->source]
+						    [request->interface],
+	};
+}
+
+static int asroot_xopen(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+	int err = asroot_xdp_open(lane.source, request->interface,
+				  request->lane, lane.socket, lane.redirection,
+				  reply);
+
+	if (err)
+		return err;
+	fds[0] = lane.socket->fd;
+	fds[1] = lane.socket->umem.fd;
+	return 2;
+}
+
+static int asroot_xtake(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)reply;
+	(void)fds;
+	return asroot_xdp_take(lane.source, request->lane, lane.socket,
+			       lane.redirection, request->count != 0);
+}
+
+static int asroot_xstats(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)fds;
+	return asroot_xdp_stats(lane.socket, lane.redirection,
+				lane.source->interfaces[request->interface],
+				reply);
+}
+
+static int asroot_xlink(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)fds;
+	asroot_xdp_link(lane.source, request->interface, lane.socket, reply);
+	return 0;
+}
+
 static int asroot_return_pages(struct warden *warden,
 			       const struct priv_request *request,
 			       struct priv_reply *reply, int *fds)
@@ -205,6 +287,10 @@ static const struct verb {
 	[PRIV_PACKET_START] = { asroot_start, false },
 	[PRIV_PACKET_STATS] = { asroot_stats, false },
 	[PRIV_PACKET_ERROR] = { asroot_error, false },
+	[PRIV_XDP_OPEN] = { asroot_xopen, true },
+	[PRIV_XDP_TAKE] = { asroot_xtake, false },
+	[PRIV_XDP_STATS] = { asroot_xstats, false },
+	[PRIV_XDP_LINK] = { asroot_xlink, false },
 	[PRIV_RETURN_PAGES] = { asroot_return_pages, false },
 	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
 	[PRIV_READY] = { asroot_ready, false },
@@ -341,6 +427,21 @@ static void sleep_ms(long ms)
 	nanosleep(&pause, NULL);
 }
 
+/* Their packets go to the host again; the programs stay, and let them pass. */
+static void close_xdp(struct warden *warden)
+{
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			asroot_xdp_close(&warden->xdp_sockets[s][l]);
+}
+
+static void detach_xdp(struct warden *warden)
+{
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
+			redirect_detach(&warden->redirections[s][i]);
+}
+
 /* Waits for the engine's end, and helps when it takes too long. */
 static int reap_engine(struct warden *warden)
 {
@@ -355,6 +456,7 @@ static int reap_engine(struct warden *warden)
 		sleep_ms(10);
 	}
 	close(warden->engine_socket);
+	close_xdp(warden);
 	return status;
 }
 
@@ -464,8 +566,11 @@ int warden_run(const struct warden_options *options)
 	warden.signals = open_signals();
 	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
-			warden.sockets[s][l].fd = -1;
-	status = warden.signals < 0 ? 1 : run_engines(&warden);
+			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
+				-1;
+	status = warden.signals < 0 || region_init() ? 1 :
+						       run_engines(&warden);
+	detach_xdp(&warden);
 	offload_restore();
 	unlink(options->config->socket);
 	return status;
