@@ -21,16 +21,6 @@
 #define UNACKED_MAX 16u
 #define UNACKED_UID_MAX 6u
 
-/* What a request comes down to, within its limits. */
-struct terms {
-	uint32_t leases;
-	uint32_t guarantee;
-	uint32_t budget;
-	struct membership membership;
-	uint32_t first_lane;
-	uint32_t lane_count;
-};
-
 static uint32_t smaller(uint32_t a, uint32_t b)
 {
 	return a < b ? a : b;
@@ -66,6 +56,7 @@ static int read_terms(struct session *session,
 		return 1;
 	}
 	terms->budget = terms->leases - terms->guarantee;
+	terms->follows = request->flags & NR_ATTACH_FOLLOWS;
 	if (request->budget)
 		terms->budget = smaller(terms->budget, request->budget);
 	terms->first_lane = request->lane == NR_ALL_LANES ? 0 : request->lane;
@@ -138,6 +129,57 @@ static int make_arenas(struct control_channel *channel,
 	return err;
 }
 
+/* Blocks guaranteed to this user in @channel on @lane. */
+static uint32_t guaranteed_on(const struct session *session,
+			      const struct control_channel *channel,
+			      const struct lane *lane)
+{
+	const struct session *other = session->control->sessions;
+	uint32_t blocks = 0;
+
+	for (; other; other = other->next) {
+		const struct capture *capture = other->capture;
+
+		if (!capture || other->account != session->account ||
+		    capture->channel != channel)
+			continue;
+		for (uint32_t i = 0; i < capture->lane_count; i++)
+			if (capture->lanes[i].lane == lane)
+				blocks += capture->lanes[i].sub.grant.guarantee;
+	}
+	return blocks;
+}
+
+/*
+ * One user cannot be promised all of a lane's set-aside: an eighth is left for
+ * others, who could else not attach at all. The owner may have it.
+ */
+static int check_share(struct session *session,
+		       const struct control_channel *channel,
+		       const struct terms *terms)
+{
+	for (uint32_t i = 0; i < terms->lane_count; i++) {
+		uint32_t number = terms->first_lane + i;
+		const struct arena *arena = channel->arenas[number];
+		uint32_t most = arena->admission.account->set_aside -
+				(arena->admission.account->set_aside + 7) / 8;
+		uint32_t has = guaranteed_on(session, channel,
+					     &channel->source->lanes[number]);
+
+		if (session->peer.is_owner || has + terms->guarantee <= most)
+			continue;
+		session_refuse(session, ENOSPC,
+			       "channel '%s' has guaranteed %u blocks a lane to "
+			       "user %u, who asks for %u more: of %u that are "
+			       "set aside one user may have %u",
+			       channel->config->name, has,
+			       session->peer.uid, terms->guarantee,
+			       arena->admission.account->set_aside, most);
+		return 1;
+	}
+	return 0;
+}
+
 static void refuse_memory(struct session *session,
 			  const struct control_channel *channel, int err)
 {
@@ -165,14 +207,14 @@ static void refuse_memory(struct session *session,
 
 /* ------------------------------------------------------------- the answer */
 
-static int send_attached(const struct capture *capture)
+static int send_attached(const struct capture *capture, uint32_t type)
 {
 	struct nr_msg_attached msg = {
 		.capture_id = capture->id,
 		.lane_count = capture->lane_count,
 	};
 
-	wire_init(&msg.msg, NR_MSG_ATTACHED, sizeof(msg),
+	wire_init(&msg.msg, type, sizeof(msg),
 		  capture->session->request);
 	return wire_send(capture->session->event.fd, &msg.msg,
 			 &capture->pages->fd, 1);
@@ -208,13 +250,28 @@ static int send_lane(const struct capture *capture, uint32_t index)
 			 arena->frames ? 3 : 2);
 }
 
+static int send_all(const struct capture *capture, uint32_t type)
+{
+	int err;
+
+	capture->session->has_sent_fds = true;
+	err = send_attached(capture, type);
+	for (uint32_t i = 0; i < capture->lane_count && !err; i++)
+		err = send_lane(capture, i);
+	return err;
+}
+
 static void hand_over(struct capture *capture)
 {
 	struct session *session = capture->session;
-	int err = send_attached(capture);
+	int err = send_all(capture, NR_MSG_ATTACHED);
 
-	for (uint32_t i = 0; i < capture->lane_count && !err; i++)
-		err = send_lane(capture, i);
+	if (err == -ETOOMANYREFS) {
+		session_refuse(session, EAGAIN,
+			       "too many of the broker's descriptors have been "
+			       "sent and not been read: try again later");
+		return;
+	}
 	if (err) {
 		session_close(session, "it does not read its descriptors");
 		return;
@@ -248,6 +305,14 @@ void capture_was_acked(struct session *session)
 		}
 }
 
+static bool is_attached(const struct capture *capture)
+{
+	for (uint32_t i = 0; i < capture->lane_count; i++)
+		if (capture->lanes[i].is_attached)
+			return true;
+	return false;
+}
+
 static void attach_is_done(struct lane_command *command)
 {
 	struct capture_lane *cl = command->owner;
@@ -277,7 +342,7 @@ static void attach_is_done(struct lane_command *command)
 			       capture->channel->config->name,
 			       capture->promised, capture->set_aside,
 			       cl->sub.grant.guarantee,
-			       capture->membership.name[0] ?
+			       capture->terms.membership.name[0] ?
 				       " and one for its stream in the group "
 				       "(of at most 64 members)" :
 				       "");
@@ -288,28 +353,71 @@ static void attach_is_done(struct lane_command *command)
 	}
 }
 
-/* A lane has ended a capture that broke the rules. */
-static void was_evicted(struct lane_command *command)
+static void detach_is_done(struct lane_command *command)
 {
 	struct capture *capture = command->owner;
 	struct session *session = capture->session;
+	struct capture **link = &session->retiring;
+
+	capture->pending--;
+	while (*link && *link != capture)
+		link = &(*link)->next;
+	if (*link && capture->pending == 0 && !is_attached(capture)) {
+		*link = capture->next;
+		capture_free(capture);
+	}
+	session_settle(session);
+}
+
+static void detach_lane(struct capture *capture, struct capture_lane *cl)
+{
+	if (!cl->is_attached)
+		return;
+	cl->is_attached = false;
+	cl->command.detach = (struct detach_command){
+		.base = { .run = lane_detach,
+			  .done = detach_is_done,
+			  .owner = capture },
+		.channel = &capture->channel->lane_channels[cl->lane->number],
+		.sub = &cl->sub,
+	};
+	capture->pending++;
+	capture->session->pending++;
+	lane_send(cl->lane, &cl->command.base);
+}
+
+void capture_detach(struct capture *capture)
+{
+	for (uint32_t i = 0; capture && i < capture->lane_count; i++)
+		detach_lane(capture, &capture->lanes[i]);
+}
+
+/* A lane has ended a capture that broke the rules, or is done with it. */
+static void was_evicted(struct lane_command *command)
+{
+	struct capture *capture = command->owner;
+	const struct subscription *sub =
+		caa_container_of(command, struct subscription, evicted);
 	char why[128];
 
-	for (uint32_t i = 0; i < capture->lane_count; i++)
-		if (&capture->lanes[i].sub.evicted == command)
-			snprintf(why, sizeof(why), "evicted: it %s",
-				 capture->lanes[i].sub.offence);
-	session_close(session, why);
+	if (!sub->offence) { /* it has moved on and holds nothing here */
+		detach_lane(capture, (struct capture_lane *)(uintptr_t)sub);
+		return;
+	}
+	snprintf(why, sizeof(why), "evicted: it %s", sub->offence);
+	session_close(capture->session, why);
 }
 
 /* ---------------------------------------------------------------- the life */
 
-static void init_lane(struct capture *capture, uint32_t index,
-		      const struct terms *terms)
+static void init_lane(struct capture *capture, uint32_t index)
 {
+	const struct terms *terms = &capture->terms;
 	struct capture_lane *cl = &capture->lanes[index];
 	struct control *control = capture->session->control;
 
+	cl->is_user = true;
+	control_use_lane(capture->channel->source, cl->lane);
 	cl->sub.bell = capture->session->event.fd;
 	cl->sub.capture_id = capture->id;
 	cl->sub.lane = cl->lane->number;
@@ -331,16 +439,12 @@ static void ask_lane(struct capture *capture, uint32_t index)
 		.base = { .run = lane_attach,
 			  .done = attach_is_done,
 			  .owner = cl },
-		.channel = channel->index,
-		.arena = channel->lane_has_arena[lane] ? NULL :
-							 channel->arenas[lane],
+		.channel = &channel->lane_channels[lane],
+		.arena = channel->arenas[lane],
 		.sub = &cl->sub,
-		.membership = capture->membership,
+		.membership = capture->terms.membership,
 	};
-	channel->lane_has_arena[lane] = true;
 	capture->session->pending++;
-	cl->is_user = true;
-	control_use_lane(capture->session->control, channel->source, cl->lane);
 	lane_send(cl->lane, &cl->command.base);
 }
 
@@ -389,7 +493,7 @@ static struct capture *capture_new(struct session *session,
 	clock_gettime(CLOCK_REALTIME, &now);
 	capture->session = session;
 	capture->channel = channel;
-	capture->membership = terms->membership;
+	capture->terms = *terms;
 	capture->lane_count = terms->lane_count;
 	capture->id = ++session->control->capture_ids;
 	capture->guaranteed = terms->guarantee * terms->lane_count;
@@ -398,7 +502,6 @@ static struct capture *capture_new(struct session *session,
 	session->account->captures++;
 	session->account->guaranteed += capture->guaranteed;
 	channel->capture_count++;
-	session->capture = capture;
 	return capture;
 }
 
@@ -413,6 +516,7 @@ void capture_attach(struct session *session, struct control_channel *channel,
 	    check_quotas(session, &terms))
 		return;
 	capture = capture_new(session, channel, &terms);
+	session->capture = capture;
 	err = capture ? take_memory(capture, &terms) : -ENOMEM;
 	if (!err)
 		err = make_arenas(channel, &terms);
@@ -420,40 +524,14 @@ void capture_attach(struct session *session, struct control_channel *channel,
 		refuse_memory(session, channel, err);
 		return;
 	}
+	if (check_share(session, channel, &terms))
+		return;
 	session->state = SESSION_ATTACHING;
 	session->deadline_ns = 0;
 	for (uint32_t i = 0; i < capture->lane_count; i++)
-		init_lane(capture, i, &terms);
+		init_lane(capture, i);
 	for (uint32_t i = 0; i < capture->lane_count; i++)
 		ask_lane(capture, i);
-}
-
-static void detach_is_done(struct lane_command *command)
-{
-	struct capture *capture = command->owner;
-
-	session_settle(capture->session);
-}
-
-void capture_detach(struct capture *capture)
-{
-	for (uint32_t i = 0; i < capture->lane_count; i++) {
-		struct capture_lane *cl = &capture->lanes[i];
-		struct detach_command *detach = &cl->command.detach;
-
-		if (!cl->is_attached)
-			continue;
-		cl->is_attached = false;
-		*detach = (struct detach_command){
-			.base = { .run = lane_detach,
-				  .done = detach_is_done,
-				  .owner = capture },
-			.channel = capture->channel->index,
-			.sub = &cl->sub,
-		};
-		capture->session->pending++;
-		lane_send(cl->lane, &detach->base);
-	}
 }
 
 void capture_free(struct capture *capture)
@@ -467,8 +545,7 @@ void capture_free(struct capture *capture)
 		if (capture->lanes[i].slice)
 			account_give_slice(account, capture->lanes[i].slice);
 		if (capture->lanes[i].is_user)
-			control_leave_lane(capture->session->control,
-					   capture->channel->source,
+			control_leave_lane(capture->channel->source,
 					   capture->lanes[i].lane);
 	}
 	if (capture->pages)
@@ -476,5 +553,39 @@ void capture_free(struct capture *capture)
 	account->captures--;
 	account->guaranteed -= capture->guaranteed;
 	capture->channel->capture_count--;
+	control_channel_settle(capture->channel);
 	free(capture);
+}
+
+struct capture *capture_prepare_move(struct capture *capture,
+				     struct control_channel *channel)
+{
+	struct session *session = capture->session;
+	struct capture *moving =
+		capture_new(session, channel, &capture->terms);
+
+	if (!moving)
+		return NULL;
+	moving->id = capture->id;
+	moving->attached_ns = capture->attached_ns;
+	if (take_memory(moving, &moving->terms) ||
+	    make_arenas(channel, &moving->terms)) {
+		capture_free(moving);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < moving->lane_count; i++)
+		init_lane(moving, i);
+	if (send_all(moving, NR_MSG_MOVE)) {
+		capture_free(moving);
+		return NULL;
+	}
+	return moving;
+}
+
+void capture_has_moved(struct session *session)
+{
+	session->capture->next = session->retiring;
+	session->retiring = session->capture;
+	session->capture = session->moving;
+	session->moving = NULL;
 }

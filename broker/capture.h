@@ -19,11 +19,24 @@ struct capture_lane {
 	} command;
 };
 
+/* What a request comes down to, within its limits. */
+struct terms {
+	uint32_t leases;
+	uint32_t guarantee;
+	uint32_t budget;
+	uint32_t first_lane;
+	uint32_t lane_count;
+	bool follows;
+	struct membership membership;
+};
+
 struct capture {
+	struct capture *next; /* of the session's that it has moved away from */
 	struct session *session;
 	struct control_channel *channel;
 	struct return_pages *pages;
-	struct membership membership;
+	struct terms terms;
+	uint32_t pending; /* lanes that have not let go of it */
 	uint32_t id;
 	uint32_t guaranteed; /* blocks, all lanes: charged to the account */
 	uint64_t attached_ns; /* since the epoch */
@@ -42,10 +55,23 @@ struct capture {
 void capture_attach(struct session *session, struct control_channel *channel,
 		    const struct nr_msg_attach *request);
 
+/*
+ * What @capture is to become on @channel, which has replaced its own: as an
+ * attach, but nothing is asked of the lanes yet. NULL: it cannot.
+ */
+struct capture *capture_prepare_move(struct capture *capture,
+				     struct control_channel *channel);
+
+/* The session goes on with its `moving` capture; the old one winds down. */
+void capture_has_moved(struct session *session);
+
 /* The session has left SESSION_UNACKED: the next may have its descriptors. */
 void capture_was_acked(struct session *session);
 
-/* Asks the lanes to let go; session->pending says how many still have to. */
+/*
+ * Asks the lanes to let go; session->pending says how many still have to. Takes
+ * NULL.
+ */
 void capture_detach(struct capture *capture);
 
 /* No lane knows it any more. Takes NULL. */

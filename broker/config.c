@@ -253,3 +253,15 @@ bool config_is_sane(const struct config *config)
 			return false;
 	return names_differ(config);
 }
+
+bool config_source_is_same(const struct config_source *a,
+			   const struct config_source *b)
+{
+	/* All padding is zero: both were made by config_source_init(). */
+	const size_t behind = offsetof(struct config_source, line) +
+			      sizeof(a->line);
+
+	return memcmp(a, b, offsetof(struct config_source, line)) == 0 &&
+	       memcmp((const char *)a + behind, (const char *)b + behind,
+		      sizeof(*a) - behind) == 0;
+}

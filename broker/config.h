@@ -173,6 +173,10 @@ int config_add_file(struct config *config, const char *path, bool everyone,
  */
 bool config_is_sane(const struct config *config);
 
+/* Whether two sources are the same, but for where they stand in the text. */
+bool config_source_is_same(const struct config_source *a,
+			   const struct config_source *b);
+
 /* Whether a channel shows every packet, and all of it. */
 static inline bool
 config_channel_is_whole(const struct config_channel *channel)

@@ -15,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lane_sched.h"
 #include "log.h"
+#include "move.h"
 #include "session.h"
 
 #define LISTENER_PARKED_NS UINT64_C(100000000)
@@ -97,7 +99,11 @@ static void take_signal(struct control *control, struct event *event,
 	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(event->fd, &info, sizeof(info)) == sizeof(info))
+	if (read(event->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP)
+		control_reload(control, NULL);
+	else
 		control->must_stop = true;
 }
 
@@ -113,23 +119,46 @@ static void warden_is_gone(struct control *control, struct event *event,
 
 /* ------------------------------------------------------------------ set-up */
 
-static void find_channels(struct control *control)
+/* In the order of the text, which is how they are listed. */
+static int add_sources(struct control *control)
 {
 	const struct config *config = control->config;
+	struct control_source **link = &control->sources;
 
-	control->source_count = config->source_count;
-	for (uint32_t i = 0; i < config->source_count; i++)
-		control->sources[i].config = &config->sources[i];
-	control->channel_count = config->channel_count;
-	for (uint32_t i = 0; i < config->channel_count; i++) {
-		struct control_channel *channel = &control->channels[i];
-
-		channel->config = &config->channels[i];
-		channel->source = &control->sources[channel->config->source];
-		for (uint32_t j = 0; j < i; j++)
-			channel->index += control->channels[j].source ==
-					  channel->source;
+	for (uint32_t i = 0; i < config->source_count; i++) {
+		*link = control_source_new(control, &config->sources[i], i);
+		if (!*link)
+			return -EIO;
+		link = &(*link)->next;
 	}
+	return 0;
+}
+
+static struct control_source *source_at(const struct control *control,
+					uint32_t index)
+{
+	struct control_source *source = control->sources;
+
+	while (source->index != index)
+		source = source->next;
+	return source;
+}
+
+static int add_channels(struct control *control)
+{
+	const struct config *config = control->config;
+	struct control_channel **link = &control->channels;
+
+	for (uint32_t i = 0; i < config->channel_count; i++) {
+		const struct config_channel *channel = &config->channels[i];
+
+		*link = control_channel_new(
+			control, source_at(control, channel->source), channel);
+		if (!*link)
+			return -ENOMEM;
+		link = &(*link)->next;
+	}
+	return 0;
 }
 
 static int open_signals(void)
@@ -139,6 +168,7 @@ static int open_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
 	/* Before any thread starts, so that all of them block it. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -176,29 +206,53 @@ int control_init(struct control *control, const struct config *config)
 	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (control->epoll_fd < 0)
 		return -errno;
-	find_channels(control);
 	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
 	err = watch_all(control);
 	if (!err)
 		err = control_watch_links(control);
-	if (err)
-		return err;
-	return control_open_sources(control);
+	if (!err)
+		err = add_sources(control);
+	return err ? err : add_channels(control);
+}
+
+int control_start(struct control *control)
+{
+	struct control_source *source;
+	int err = 0;
+
+	/* Lanes inherit the priority; what clients can cause is not urgent. */
+	for (source = control->sources; source && !err; source = source->next)
+		err = control_source_start(source);
+	lane_sched_normal();
+	return err;
+}
+
+void control_stop(struct control *control)
+{
+	struct control_source *source;
+
+	for (source = control->sources; source; source = source->next)
+		control_source_stop(source);
+	control_take_mail(control);
+	session_close_all(control);
+	move_free_all(control);
 }
 
 void control_deinit(struct control *control)
 {
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		struct control_source *source = &control->sources[s];
+	struct control_channel *channel;
+	struct control_source *source;
 
-		for (uint32_t l = 0; l < source->lane_count; l++)
-			lane_deinit(&source->lanes[l]);
-		free(source->lanes);
+	while ((channel = control->channels)) {
+		control->channels = channel->next;
+		control_channel_free(channel);
 	}
-	for (uint32_t c = 0; c < control->channel_count; c++)
-		for (uint32_t l = 0; l < NR_LANES_MAX; l++)
-			if (!control->channels[c].lane_has_arena[l])
-				arena_free(control->channels[c].arenas[l]);
+	while ((source = control->sources)) {
+		control->sources = source->next;
+		control_source_free(source);
+	}
+	control->report_count = 0;
+	control_free_removed(control);
 	account_free_all(&control->accounts);
 	mailbox_deinit(&control->in);
 	if (control->links_event.fd > 0)
@@ -213,15 +267,16 @@ void control_deinit(struct control *control)
 
 static void take_counters(struct control *control)
 {
+	const struct control_source *source;
 	struct priv_reply reply;
 
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		const struct config_source *config = control->sources[s].config;
+	for (source = control->sources; source; source = source->next) {
+		const struct config_source *config = source->config;
 
 		if (config->backend != BACKEND_PACKET)
 			continue;
-		for (uint32_t l = 0; l < control->sources[s].lane_count; l++)
-			priv_packet_stats(s, l / config->lanes,
+		for (uint32_t l = 0; l < source->lane_count; l++)
+			priv_packet_stats(source->index, l / config->lanes,
 					  l % config->lanes, &reply);
 	}
 }
@@ -242,7 +297,11 @@ static int run_deadlines(struct control *control)
 		control->counters_due_ns = now + COUNTERS_PERIOD_NS;
 	}
 	next = control->counters_due_ns;
+	move_check(control);
 	due = session_check_deadlines(control);
+	if (due && due < next)
+		next = due;
+	due = move_deadline(control);
 	if (due && due < next)
 		next = due;
 	if (control->links_due_ns && control->links_due_ns < next)

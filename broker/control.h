@@ -16,6 +16,7 @@
 
 struct session;
 struct control;
+struct move;
 
 /* Something to wait for, the first member of what it belongs to. */
 struct event {
@@ -32,23 +33,31 @@ struct link {
 };
 
 struct control_source {
-	const struct config_source *config;
+	struct control_source *next;
+	const struct config_source *config; /* its own copy */
+	uint32_t index;			    /* in the warden's configuration */
+	bool is_removed;
 	uint32_t lane_count;
 	struct lane *lanes; /* by interface, then by its lanes */
 	struct link links[CONFIG_INTERFACES_MAX];
 };
 
 struct control_channel {
-	const struct config_channel *config;
+	struct control_channel *next;
+	struct control *control;
+	const struct config_channel *config; /* its own copy */
 	struct control_source *source;
-	uint32_t index; /* in each lane's channels */
+	bool is_retired; /* removed or replaced: nobody can attach any more */
 	uint32_t capture_count;
+	uint32_t pending; /* lanes that have not let go of it */
+	uint32_t ending;  /* lanes that have not ended its captures */
 	struct arena *arenas[NR_LANES_MAX]; /* of its lanes, made on demand */
-	bool lane_has_arena[NR_LANES_MAX];  /* it owns it now */
+	struct lane_channel lane_channels[NR_LANES_MAX];
+	struct channel_command commands[NR_LANES_MAX];
 };
 
 struct control {
-	const struct config *config;
+	const struct config *config; /* changes with a reload */
 	bool has_privilege; /* the warden can make return pages */
 	uid_t own_uid;	    /* not served where has_privilege */
 	uid_t owner;	    /* may everything: root, else own_uid */
@@ -65,11 +74,12 @@ struct control {
 	uint64_t counters_due_ns;
 	uint32_t capture_ids;
 	uint32_t unacked; /* attaches whose descriptors may be unread */
-	uint32_t source_count;
-	struct control_source sources[CONFIG_SOURCES_MAX];
-	uint32_t channel_count;
-	struct control_channel channels[CONFIG_CHANNELS_MAX];
+	struct control_source *sources;
+	struct control_channel *channels;
 	struct session *sessions;
+	struct move *moves;
+	uint32_t report_count;		/* being put together */
+	struct control_source *removed; /* freed when there are none */
 	struct account *accounts;
 };
 
@@ -83,6 +93,17 @@ uint64_t control_now_ns(void);
 int control_init(struct control *control, const struct config *config);
 void control_deinit(struct control *control);
 
+/* Starts the lanes. 0 or -errno. */
+int control_start(struct control *control);
+/* Ends all captures, the lanes and the sessions. */
+void control_stop(struct control *control);
+
+/*
+ * reload.c: has the warden read the configuration again and changes to it.
+ * @asker: who is told how it went, or NULL; it is answered and closed.
+ */
+void control_reload(struct control *control, struct session *asker);
+
 /* Serves until SIGTERM. */
 void control_run(struct control *control);
 
@@ -95,19 +116,45 @@ void control_change(struct control *control, struct event *event,
 		    uint32_t events);
 void control_unwatch(struct control *control, struct event *event);
 
-/* Opens the sources and makes their lanes (control_source.c). */
-int control_open_sources(struct control *control);
-int control_start_lanes(struct control *control);
-/* Ends all captures and waits for the lanes. */
-void control_stop_lanes(struct control *control);
+/*
+ * control_source.c: makes a source and its lanes, not running yet. @index: in
+ * the warden's configuration. Returns NULL after a logged message.
+ */
+struct control_source *control_source_new(struct control *control,
+					  const struct config_source *config,
+					  uint32_t index);
+int control_source_start(struct control_source *source);
+/* Ends what is attached to it and waits for its lanes. */
+void control_source_stop(struct control_source *source);
+void control_source_free(struct control_source *source);
+/* Frees sources that were removed, unless a report may name them. */
+void control_free_removed(struct control *control);
+/* One that was removed goes when its last channel has. */
+void control_source_settle(struct control *control,
+			   struct control_source *source);
+/* Opens its interfaces anew, as configured now. 0 or -errno. */
+int control_source_reopen(struct control *control,
+			  struct control_source *source);
+
+/* control_channel.c: a channel on all lanes of its source. NULL: no memory. */
+struct control_channel *control_channel_new(struct control *control,
+					    struct control_source *source,
+					    const struct config_channel *config);
+/*
+ * Nobody can attach any more. When its last capture has left, the lanes let go
+ * of it and it is freed.
+ */
+void control_channel_retire(struct control_channel *channel);
+/* A capture has left. */
+void control_channel_settle(struct control_channel *channel);
+void control_channel_free(struct control_channel *channel);
+
 /*
  * A capture more, or less, on a lane. What AF_XDP takes is lost to the host, so
  * a queue's packets are taken only while somebody wants them.
  */
-void control_use_lane(struct control *control, struct control_source *source,
-		      struct lane *lane);
-void control_leave_lane(struct control *control, struct control_source *source,
-			struct lane *lane);
+void control_use_lane(const struct control_source *source, struct lane *lane);
+void control_leave_lane(const struct control_source *source, struct lane *lane);
 /* Hears of links that change: AF_XDP sockets say nothing. */
 int control_watch_links(struct control *control);
 /* Looks whether links that were down or gone are back. */

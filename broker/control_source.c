@@ -13,34 +13,27 @@
 #include <unistd.h>
 
 #include "control.h"
-#include "lane_sched.h"
 #include "log.h"
 #include "source_packet.h"
 #include "source_xdp.h"
 
 #define LINK_PERIOD_NS UINT64_C(200000000)
 
-static uint32_t source_index(const struct control *control,
-			     const struct control_source *source)
-{
-	return (uint32_t)(source - control->sources);
-}
-
 /* ---------------------------------------------------------------- opening */
 
-static int open_packet_lane(const struct control *control,
-			    struct control_source *source, uint32_t number,
-			    struct source **out)
+static int open_packet_lane(const struct control_source *source,
+			    uint32_t number, struct source **out)
 {
 	uint32_t interface = number / source->config->lanes;
 	uint32_t lane = number % source->config->lanes;
 	struct priv_reply geometry;
 	int fds[PRIV_FDS_MAX];
-	int err = priv_packet_open(source_index(control, source), interface,
+	int err = priv_packet_open(source->index, interface,
 				   lane, &geometry, fds);
 
 	if (err)
 		return err;
+	source->lanes[number].ring_bytes = geometry.packet.ring_size;
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
 }
 
@@ -52,8 +45,7 @@ static uint32_t percent_of(const struct control *control,
 	uint32_t percent = 1;
 
 	for (uint32_t i = 0; i < config->channel_count; i++)
-		if (&config->sources[config->channels[i].source] ==
-			    source->config &&
+		if (config->channels[i].source == source->index &&
 		    config->channels[i].guaranteed > percent)
 			percent = config->channels[i].guaranteed;
 	return percent;
@@ -61,7 +53,7 @@ static uint32_t percent_of(const struct control *control,
 
 /* The frames are made once; a socket that follows another gets the same. */
 static int open_xdp_lane(const struct control *control,
-			 struct control_source *source, uint32_t number,
+			 const struct control_source *source, uint32_t number,
 			 struct source **out)
 {
 	const struct config_source *config = source->config;
@@ -69,8 +61,9 @@ static int open_xdp_lane(const struct control *control,
 	uint32_t interface = number / config->lanes;
 	struct priv_reply reply;
 	int fds[PRIV_FDS_MAX];
-	int err = priv_xdp_open(source_index(control, source), interface,
-				number % config->lanes, &reply, fds);
+	int err = priv_xdp_open(source->index, interface,
+				number % config->lanes, !lane->frames, &reply,
+				fds);
 
 	if (err)
 		return err;
@@ -92,36 +85,36 @@ static int open_xdp_lane(const struct control *control,
 }
 
 static int open_live_lane(const struct control *control,
-			  struct control_source *source, uint32_t number,
+			  const struct control_source *source, uint32_t number,
 			  struct source **out)
 {
 	if (source->config->backend == BACKEND_XDP)
 		return open_xdp_lane(control, source, number, out);
-	return open_packet_lane(control, source, number, out);
+	return open_packet_lane(source, number, out);
 }
 
 /* Lets packets into lanes that have been opened. */
-static int start_lanes(struct control *control, struct control_source *source)
+static int start_lanes(const struct control_source *source)
 {
 	uint32_t each = source->config->lanes;
 	int err = 0;
 
 	if (source->config->backend == BACKEND_PACKET)
-		return priv_packet_start(source_index(control, source));
+		return priv_packet_start(source->index);
 	for (uint32_t i = 0; i < source->lane_count && !err; i++)
 		if (source->lanes[i].users > 0)
-			err = priv_xdp_take(source_index(control, source),
-					    i / each, i % each, true);
-	return err;
+			err = priv_xdp_take(source->index, i / each, i % each,
+					    true);
+	return err == -ENODEV ? 0 : err; /* of another interface, gone */
 }
 
-static int open_replay(const struct control *control,
-		       struct control_source *source, struct source **out)
+static int open_replay(const struct control_source *source,
+		       struct source **out)
 {
 	char error[256];
 	int fd, err;
 
-	err = priv_replay_open(source_index(control, source), &fd);
+	err = priv_replay_open(source->index, &fd);
 	if (err) {
 		log_error("source %s: %s: %s", source->config->name,
 			  source->config->file, strerror(-err));
@@ -132,21 +125,6 @@ static int open_replay(const struct control *control,
 	if (err)
 		log_error("source %s: %s", source->config->name, error);
 	return err;
-}
-
-static int add_lane_channels(const struct control *control,
-			     const struct control_source *source,
-			     struct lane *lane)
-{
-	lane->channels = calloc(control->channel_count + 1,
-				sizeof(*lane->channels));
-	if (!lane->channels)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < control->channel_count; i++)
-		if (control->channels[i].source == source)
-			lane->channels[lane->channel_count++].config =
-				control->channels[i].config;
-	return 0;
 }
 
 static void lane_has_failed(struct lane_command *command);
@@ -164,11 +142,8 @@ static int open_lane(struct control *control, struct control_source *source,
 	lane->interface = config->backend == BACKEND_REPLAY ?
 				  config->file :
 				  config->interfaces[number / config->lanes];
-	err = add_lane_channels(control, source, lane);
-	if (err)
-		return err;
 	if (config->backend == BACKEND_REPLAY)
-		err = open_replay(control, source, &kernel_source);
+		err = open_replay(source, &kernel_source);
 	else
 		err = open_live_lane(control, source, number, &kernel_source);
 	if (err)
@@ -177,7 +152,7 @@ static int open_lane(struct control *control, struct control_source *source,
 	return lane_init(lane, kernel_source, &control->in, lane_has_failed);
 }
 
-static int open_source(struct control *control, struct control_source *source)
+static int open_lanes(struct control *control, struct control_source *source)
 {
 	const struct config_source *config = source->config;
 	uint32_t count = config->backend == BACKEND_REPLAY ?
@@ -185,47 +160,48 @@ static int open_source(struct control *control, struct control_source *source)
 				 config->interface_count * config->lanes;
 	int err = 0;
 
-	if (count > NR_LANES_MAX) {
-		log_error("source %s: %u interfaces with %u lanes each are more "
-			  "than %d lanes", config->name,
-			  config->interface_count, config->lanes, NR_LANES_MAX);
-		return -EINVAL;
-	}
 	source->lanes = calloc(count, sizeof(*source->lanes));
 	if (!source->lanes)
 		return -ENOMEM;
 	while (!err && source->lane_count < count)
 		err = open_lane(control, source, source->lane_count++);
 	if (!err && config->backend != BACKEND_REPLAY)
-		err = start_lanes(control, source);
+		err = start_lanes(source);
 	return err;
 }
 
-int control_open_sources(struct control *control)
+struct control_source *control_source_new(struct control *control,
+					  const struct config_source *config,
+					  uint32_t index)
 {
-	int err = 0;
+	struct control_source *source = calloc(1, sizeof(*source));
+	struct config_source *copy = malloc(sizeof(*copy));
+	int err = -ENOMEM;
 
-	for (uint32_t i = 0; i < control->source_count && !err; i++) {
-		err = open_source(control, &control->sources[i]);
-		if (err)
-			log_error("source %s does not start: %s",
-				  control->sources[i].config->name,
-				  strerror(-err));
+	if (source && copy) {
+		memcpy(copy, config, sizeof(*copy));
+		source->config = copy;
+		source->index = index;
+		err = open_lanes(control, source);
 	}
-	return err;
+	if (!err)
+		return source;
+	log_error("source %s does not start: %s", config->name, strerror(-err));
+	if (source && source->config)
+		control_source_free(source);
+	else
+		free(source);
+	if (!source || !source->config)
+		free(copy);
+	return NULL;
 }
 
-int control_start_lanes(struct control *control)
+int control_source_start(struct control_source *source)
 {
 	int err = 0;
 
-	/* Lanes inherit the priority; what clients can cause is not urgent. */
-
-	for (uint32_t s = 0; s < control->source_count; s++)
-		for (uint32_t l = 0; l < control->sources[s].lane_count; l++)
-			if (!err)
-				err = lane_start(&control->sources[s].lanes[l]);
-	lane_sched_normal();
+	for (uint32_t l = 0; l < source->lane_count && !err; l++)
+		err = lane_start(&source->lanes[l]);
 	return err;
 }
 
@@ -236,25 +212,66 @@ static void stop_is_done(struct lane_command *command)
 	free(command);
 }
 
-void control_stop_lanes(struct control *control)
+void control_source_stop(struct control_source *source)
 {
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		struct control_source *source = &control->sources[s];
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct lane_command *stop = calloc(1, sizeof(*stop));
 
-		for (uint32_t l = 0; l < source->lane_count; l++) {
-			struct lane_command *stop = calloc(1, sizeof(*stop));
-
-			if (!stop || !source->lanes[l].has_thread) {
-				free(stop);
-				continue;
-			}
-			stop->run = lane_stop;
-			stop->done = stop_is_done;
-			lane_send(&source->lanes[l], stop);
+		if (!stop || !source->lanes[l].has_thread) {
+			free(stop);
+			continue;
 		}
-		for (uint32_t l = 0; l < source->lane_count; l++)
-			lane_join(&source->lanes[l]);
+		stop->run = lane_stop;
+		stop->done = stop_is_done;
+		lane_send(&source->lanes[l], stop);
 	}
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		lane_join(&source->lanes[l]);
+}
+
+/*
+ * Reports that are being put together may still name it: it is kept aside until
+ * there are none.
+ */
+void control_source_settle(struct control *control,
+			   struct control_source *source)
+{
+	struct control_source **link = &control->sources;
+	const struct control_channel *channel;
+
+	if (!source->is_removed)
+		return;
+	for (channel = control->channels; channel; channel = channel->next)
+		if (channel->source == source)
+			return;
+	control_source_stop(source);
+	while (*link != source)
+		link = &(*link)->next;
+	*link = source->next;
+	source->next = control->removed;
+	control->removed = source;
+	control_free_removed(control);
+}
+
+void control_free_removed(struct control *control)
+{
+	struct control_source *source;
+
+	if (control->report_count > 0)
+		return;
+	while ((source = control->removed)) {
+		control->removed = source->next;
+		control_source_free(source);
+	}
+}
+
+void control_source_free(struct control_source *source)
+{
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		lane_deinit(&source->lanes[l]);
+	free(source->lanes);
+	free((void *)(uintptr_t)source->config);
+	free(source);
 }
 
 /* ---------------------------------------------------------- links that go */
@@ -282,15 +299,12 @@ static void resume_lane(struct lane *lane, struct source *source,
 }
 
 /* What is wrong with a lane's socket, and the state of its link. */
-static int ask_link(const struct control *control,
-		    const struct control_source *source, uint32_t interface,
+static int ask_link(const struct control_source *source, uint32_t interface,
 		    uint32_t lane, struct priv_reply *reply)
 {
-	uint32_t index = source_index(control, source);
-
 	if (source->config->backend == BACKEND_XDP)
-		return priv_xdp_link(index, interface, lane, reply);
-	return priv_packet_error(index, interface, lane, reply);
+		return priv_xdp_link(source->index, interface, lane, reply);
+	return priv_packet_error(source->index, interface, lane, reply);
 }
 
 static enum nr_source_state state_of(enum priv_link link)
@@ -315,7 +329,7 @@ static void note_link(struct control *control, struct control_source *source,
 
 	if (state == PRIV_LINK_NEW)
 		state = PRIV_LINK_GONE; /* until it has been opened anew */
-	link->is_watched = state != PRIV_LINK_UP;
+	link->is_watched = state != PRIV_LINK_UP || link->is_stale;
 	if (link->is_watched && control->links_due_ns == 0)
 		control->links_due_ns = control_now_ns() + LINK_PERIOD_NS;
 	if (link->state == state)
@@ -341,9 +355,9 @@ static void lane_has_failed(struct lane_command *command)
 	struct priv_reply reply;
 
 	while (source->config != lane->config)
-		source++;
-	if (ask_link(control, source, interface,
-		     lane->number % lane->config->lanes, &reply))
+		source = source->next;
+	if (ask_link(source, interface, lane->number % lane->config->lanes,
+		     &reply))
 		return; /* not open: it will be when the link is back */
 	if (reply.link.error && reply.link.error != ENETDOWN)
 		log_warn("source %s: lane %u: %s", source->config->name,
@@ -353,8 +367,8 @@ static void lane_has_failed(struct lane_command *command)
 }
 
 /* The interface is back under its name: all its lanes get new sockets. */
-static bool reopen(struct control *control, struct control_source *source,
-		   uint32_t interface)
+static bool reopen(const struct control *control,
+		   struct control_source *source, uint32_t interface)
 {
 	uint32_t lanes = source->config->lanes;
 	struct source *opened[NR_LANES_MAX];
@@ -368,7 +382,7 @@ static bool reopen(struct control *control, struct control_source *source,
 		count += err == 0;
 	}
 	if (!err)
-		err = start_lanes(control, source);
+		err = start_lanes(source);
 	for (uint32_t i = 0; i < count; i++) {
 		if (err)
 			opened[i]->ops->free(opened[i]);
@@ -379,14 +393,13 @@ static bool reopen(struct control *control, struct control_source *source,
 	return err == 0;
 }
 
-static enum priv_link look_at(const struct control *control,
-			      const struct control_source *source,
+static enum priv_link look_at(const struct control_source *source,
 			      uint32_t interface)
 {
 	struct priv_reply reply;
 
 	/* A socket that could not be opened again: try that. */
-	if (ask_link(control, source, interface, 0, &reply))
+	if (ask_link(source, interface, 0, &reply))
 		return PRIV_LINK_NEW;
 	return reply.link.state;
 }
@@ -396,7 +409,7 @@ static void check_link(struct control *control, struct control_source *source,
 {
 	struct link *link = &source->links[interface];
 	uint32_t lanes = source->config->lanes;
-	enum priv_link state = look_at(control, source, interface);
+	enum priv_link state = look_at(source, interface);
 
 	/* All lanes or none: one that could not be opened is tried again. */
 	if (state == PRIV_LINK_NEW)
@@ -404,7 +417,7 @@ static void check_link(struct control *control, struct control_source *source,
 	if (link->is_stale && state != PRIV_LINK_GONE) {
 		link->is_stale = !reopen(control, source, interface);
 		state = link->is_stale ? PRIV_LINK_NEW :
-					 look_at(control, source, interface);
+					 look_at(source, interface);
 	} else if (state == PRIV_LINK_UP) {
 		for (uint32_t i = 0; i < lanes; i++)
 			resume_lane(&source->lanes[interface * lanes + i], NULL,
@@ -415,7 +428,7 @@ static void check_link(struct control *control, struct control_source *source,
 
 /* ---------------------------------------------- queues that somebody wants */
 
-static void take_queue(struct control *control, struct control_source *source,
+static void take_queue(const struct control_source *source,
 		       const struct lane *lane, bool takes)
 {
 	uint32_t each = source->config->lanes;
@@ -423,7 +436,7 @@ static void take_queue(struct control *control, struct control_source *source,
 
 	if (source->config->backend != BACKEND_XDP)
 		return;
-	err = priv_xdp_take(source_index(control, source), lane->number / each,
+	err = priv_xdp_take(source->index, lane->number / each,
 			    lane->number % each, takes);
 	/* Without a socket now: it is done when there is one again. */
 	if (err && err != -ENODEV)
@@ -432,18 +445,16 @@ static void take_queue(struct control *control, struct control_source *source,
 			 takes ? "does not get" : "keeps", strerror(-err));
 }
 
-void control_use_lane(struct control *control, struct control_source *source,
-		      struct lane *lane)
+void control_use_lane(const struct control_source *source, struct lane *lane)
 {
 	if (lane->users++ == 0)
-		take_queue(control, source, lane, true);
+		take_queue(source, lane, true);
 }
 
-void control_leave_lane(struct control *control, struct control_source *source,
-			struct lane *lane)
+void control_leave_lane(const struct control_source *source, struct lane *lane)
 {
 	if (--lane->users == 0)
-		take_queue(control, source, lane, false);
+		take_queue(source, lane, false);
 }
 
 /* ------------------------------------------------- links that change quietly */
@@ -467,15 +478,14 @@ static void note_quiet_link(struct control *control,
 static void links_have_changed(struct control *control, struct event *event,
 			       uint32_t events)
 {
+	struct control_source *source;
 	char message[8192];
 
 	(void)events;
 	while (recv(event->fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
 	       errno == ENOBUFS)
 		;
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		struct control_source *source = &control->sources[s];
-
+	for (source = control->sources; source; source = source->next) {
 		if (source->config->backend != BACKEND_XDP)
 			continue;
 		for (uint32_t i = 0; i < source->config->interface_count; i++)
@@ -487,14 +497,8 @@ int control_watch_links(struct control *control)
 {
 	const struct sockaddr_nl address = { .nl_family = AF_NETLINK,
 					     .nl_groups = RTMGRP_LINK };
-	bool is_wanted = false;
-	int fd;
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
-	for (uint32_t i = 0; i < control->source_count; i++)
-		is_wanted |= control->sources[i].config->backend == BACKEND_XDP;
-	if (!is_wanted)
-		return 0;
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (fd < 0)
 		return -errno;
 	control->links_event.fd = fd;
@@ -506,12 +510,11 @@ int control_watch_links(struct control *control)
 
 void control_check_links(struct control *control)
 {
+	struct control_source *source;
 	bool is_watching = false;
 
 	control->links_due_ns = 0;
-	for (uint32_t s = 0; s < control->source_count; s++) {
-		struct control_source *source = &control->sources[s];
-
+	for (source = control->sources; source; source = source->next) {
 		for (uint32_t i = 0; i < source->config->interface_count; i++) {
 			if (source->links[i].is_watched)
 				check_link(control, source, i);
@@ -520,4 +523,19 @@ void control_check_links(struct control *control)
 	}
 	control->links_due_ns =
 		is_watching ? control_now_ns() + LINK_PERIOD_NS : 0;
+}
+
+int control_source_reopen(struct control *control,
+			  struct control_source *source)
+{
+	for (uint32_t i = 0; i < source->config->interface_count; i++) {
+		/* One that is gone is opened when it is back. */
+		if (source->links[i].state == PRIV_LINK_GONE)
+			continue;
+		if (!reopen(control, source, i)) {
+			note_link(control, source, i, PRIV_LINK_GONE);
+			return -EIO;
+		}
+	}
+	return 0;
 }

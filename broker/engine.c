@@ -52,7 +52,7 @@ static void find_privilege(struct control *control)
 
 static void serve(struct control *control, const struct config *config)
 {
-	if (control_start_lanes(control) || priv_ready())
+	if (control_start(control) || priv_ready())
 		return;
 	log_info("serving %u channels of %u sources on %s",
 		 config->channel_count, config->source_count, config->socket);
@@ -75,9 +75,7 @@ int engine_run(void)
 	err = control_init(control, config);
 	if (!err) {
 		serve(control, config);
-		control_stop_lanes(control);
-		control_take_mail(control);
-		session_close_all(control);
+		control_stop(control);
 	}
 	control_deinit(control);
 	free(control);

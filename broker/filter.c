@@ -40,10 +40,16 @@ static int compile(pcap_t *handle, struct bpf_program *program,
 }
 
 /* Compiles without a device. */
+/* Files and records have LINKTYPE_ numbers; libpcap's differ for raw IP. */
+static int dlt_of(int link_type)
+{
+	return link_type == 101 ? DLT_RAW : link_type;
+}
+
 static int compile_dead(int link_type, struct bpf_program *program,
 			const char *text, char *error)
 {
-	pcap_t *handle = pcap_open_dead(link_type, FILTER_SNAPLEN);
+	pcap_t *handle = pcap_open_dead(dlt_of(link_type), FILTER_SNAPLEN);
 	int err;
 
 	if (!handle) {

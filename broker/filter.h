@@ -11,7 +11,7 @@
 struct filter; /* a channel's, for packets with the VLAN tag in their bytes */
 
 /*
- * Compiles @text for packets of @link_type (DLT_). An empty text gives NULL
+ * Compiles @text for packets of @link_type (LINKTYPE_). An empty text gives NULL
  * and success: everything passes. Returns 0, or -EINVAL with the reason in
  * @error (at least 256 bytes).
  */

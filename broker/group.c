@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct group *group_get(struct group **groups, const char *name, uid_t uid)
+struct flow_group *group_get(struct flow_group **groups, const char *name, uid_t uid)
 {
-	struct group *group;
+	struct flow_group *group;
 
 	for (group = *groups; group; group = group->next)
 		if (group->uid == uid && strcmp(group->name, name) == 0)
@@ -27,9 +27,9 @@ struct group *group_get(struct group **groups, const char *name, uid_t uid)
 	return group;
 }
 
-void group_put(struct group **groups, struct group *group)
+void group_put(struct flow_group **groups, struct flow_group *group)
 {
-	struct group **link = groups;
+	struct flow_group **link = groups;
 
 	if (group->member_count > 0)
 		return;
@@ -45,7 +45,7 @@ static uint32_t scattered(uint32_t i)
 	return i * 2654435761u >> (32 - GROUP_BITS);
 }
 
-static void move_slot(struct group *group, uint32_t slot, uint32_t to)
+static void move_slot(struct flow_group *group, uint32_t slot, uint32_t to)
 {
 	group->members[group->table[slot]]->slots--;
 	group->table[slot] = (uint8_t)to;
@@ -53,7 +53,7 @@ static void move_slot(struct group *group, uint32_t slot, uint32_t to)
 }
 
 /* The new member, the last, takes from those that have more than their share. */
-static void give_share(struct group *group)
+static void give_share(struct flow_group *group)
 {
 	uint32_t last = group->member_count - 1;
 	struct group_member *new = group->members[last];
@@ -73,7 +73,7 @@ static void give_share(struct group *group)
 	}
 }
 
-static uint32_t poorest(const struct group *group, uint32_t but)
+static uint32_t poorest(const struct flow_group *group, uint32_t but)
 {
 	uint32_t best = but == 0 ? 1 : 0;
 
@@ -85,7 +85,7 @@ static uint32_t poorest(const struct group *group, uint32_t but)
 }
 
 /* Every other member is told, in its stream, that flows have moved. */
-static void tell(struct group *group, const struct group_member *but)
+static void tell(struct flow_group *group, const struct group_member *but)
 {
 	group->epoch++;
 	for (uint32_t i = 0; i < group->member_count; i++)
@@ -94,7 +94,7 @@ static void tell(struct group *group, const struct group_member *but)
 					  group->epoch);
 }
 
-int group_join(struct group *group, struct subscription *sub,
+int group_join(struct flow_group *group, struct subscription *sub,
 	       struct arena *arena, uint16_t link_type)
 {
 	struct group_member *member;
@@ -123,7 +123,7 @@ int group_join(struct group *group, struct subscription *sub,
 	return GROUP_OK;
 }
 
-static uint32_t find(const struct group *group, const struct stream *stream)
+static uint32_t find(const struct flow_group *group, const struct stream *stream)
 {
 	uint32_t i = 0;
 
@@ -132,7 +132,7 @@ static uint32_t find(const struct group *group, const struct stream *stream)
 	return i;
 }
 
-void group_leave(struct group *group, struct subscription *sub)
+void group_leave(struct flow_group *group, struct subscription *sub)
 {
 	uint32_t index = find(group, sub->stream);
 	uint32_t last = group->member_count - 1;

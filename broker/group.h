@@ -27,8 +27,8 @@ struct group_member {
  * Of one user: a group of that name of another user is another group, so that
  * nobody can join and take what is somebody else's.
  */
-struct group {
-	struct group *next;
+struct flow_group {
+	struct flow_group *next;
 	uid_t uid;
 	char name[NR_GROUP_MAX];
 	uint32_t epoch;
@@ -37,7 +37,7 @@ struct group {
 	uint8_t table[GROUP_SLOTS]; /* index in members */
 };
 
-static inline struct stream *group_stream(const struct group *group,
+static inline struct stream *group_stream(const struct flow_group *group,
 					  uint32_t flow_hash)
 {
 	uint32_t slot = flow_hash >> (32 - GROUP_BITS);
@@ -48,10 +48,10 @@ static inline struct stream *group_stream(const struct group *group,
 /*
  * The group of that name, made if there is none. NULL: no memory.
  */
-struct group *group_get(struct group **groups, const char *name, uid_t uid);
+struct flow_group *group_get(struct flow_group **groups, const char *name, uid_t uid);
 
 /* Frees a group without members. */
-void group_put(struct group **groups, struct group *group);
+void group_put(struct flow_group **groups, struct flow_group *group);
 
 enum group_outcome { GROUP_OK = 0, GROUP_FULL = 1 };
 
@@ -59,10 +59,10 @@ enum group_outcome { GROUP_OK = 0, GROUP_FULL = 1 };
  * @sub becomes a member, with a stream of its own in @arena. Returns an outcome
  * (GROUP_FULL: members, stream slots, or the arena's set-aside) or -ENOMEM.
  */
-int group_join(struct group *group, struct subscription *sub,
+int group_join(struct flow_group *group, struct subscription *sub,
 	       struct arena *arena, uint16_t link_type);
 
 /* Its flows go to the others. Takes @sub's stream along. */
-void group_leave(struct group *group, struct subscription *sub);
+void group_leave(struct flow_group *group, struct subscription *sub);
 
 #endif

@@ -87,10 +87,9 @@ static void wait_for_room(struct lane *lane, struct lane_channel *channel,
 
 static void give_burst(struct lane *lane, const struct burst *burst)
 {
-	struct lane_channel *channel = lane->channels;
-	struct lane_channel *end = channel + lane->channel_count;
+	struct lane_channel *channel;
 
-	for (; channel < end; channel++) {
+	for (channel = lane->channels; channel; channel = channel->next) {
 		lane_channel_collect(channel);
 		if (lane->source->is_lossless)
 			wait_for_room(lane, channel, burst);
@@ -99,7 +98,7 @@ static void give_burst(struct lane *lane, const struct burst *burst)
 		lane_channel_append(channel, burst);
 	}
 	/* Only now: a wake-up may cost a microsecond, the others wait. */
-	for (channel = lane->channels; channel < end; channel++)
+	for (channel = lane->channels; channel; channel = channel->next)
 		lane_channel_settle(channel);
 }
 
@@ -117,10 +116,11 @@ static void count_burst(struct lane *lane, const struct burst *burst)
 /* So that a burst fits a fresh block of every channel. */
 static size_t burst_bytes_max(const struct lane *lane)
 {
+	const struct lane_channel *channel;
 	size_t max = SIZE_MAX;
 
-	for (uint32_t i = 0; i < lane->channel_count; i++) {
-		size_t block = lane->channels[i].config->block_size;
+	for (channel = lane->channels; channel; channel = channel->next) {
+		size_t block = channel->config->block_size;
 
 		if (block / 2 < max)
 			max = block / 2;
@@ -128,11 +128,18 @@ static size_t burst_bytes_max(const struct lane *lane)
 	return max;
 }
 
+static void end_channels(struct lane *lane, unsigned why)
+{
+	struct lane_channel *channel;
+
+	for (channel = lane->channels; channel; channel = channel->next)
+		lane_channel_end(channel, why);
+}
+
 static void source_is_over(struct lane *lane)
 {
 	lane->state = NR_SOURCE_OVER;
-	for (uint32_t i = 0; i < lane->channel_count; i++)
-		lane_channel_end(&lane->channels[i], NR_END_SOURCE);
+	end_channels(lane, NR_END_SOURCE);
 }
 
 /* The control thread finds out why, and answers with lane_resume(). */
@@ -237,23 +244,61 @@ void lane_join(struct lane *lane)
 
 void lane_deinit(struct lane *lane)
 {
-	for (uint32_t i = 0; i < lane->channel_count; i++)
-		lane_channel_deinit(&lane->channels[i]);
 	if (lane->owns_epoll && lane->epoll_fd >= 0)
 		close(lane->epoll_fd);
 	if (lane->source)
 		lane->source->ops->free(lane->source);
 	frames_free(lane->frames);
 	mailbox_deinit(&lane->in);
-	free(lane->channels);
 }
 
 /* ----------------------------------------------------------- the commands */
 
+void lane_add_channel(struct lane *lane, struct lane_command *command)
+{
+	struct channel_command *add = (struct channel_command *)command;
+
+	add->channel->next = lane->channels;
+	lane->channels = add->channel;
+}
+
+void lane_remove_channel(struct lane *lane, struct lane_command *command)
+{
+	struct channel_command *remove = (struct channel_command *)command;
+	struct lane_channel **link = &lane->channels;
+
+	while (*link != remove->channel)
+		link = &(*link)->next;
+	*link = remove->channel->next;
+}
+
+void lane_end_channel(struct lane *lane, struct lane_command *command)
+{
+	struct channel_command *end = (struct channel_command *)command;
+
+	(void)lane;
+	end->channel->is_retired = true;
+	lane_channel_end(end->channel, end->why);
+}
+
+void lane_move(struct lane *lane, struct lane_command *command)
+{
+	struct move_command *move = (struct move_command *)command;
+
+	for (uint32_t i = 0; i < move->pair_count; i++)
+		lane->capture_count +=
+			lane_channel_move(move->from, move->to, &move->pairs[i],
+					  move->arena, lane->source);
+	lane_channel_end(move->from, NR_END_RETIRED);
+	move->from->is_retired = true;
+	if (lane->state == NR_SOURCE_OVER)
+		lane_channel_end(move->to, NR_END_SOURCE);
+}
+
 void lane_attach(struct lane *lane, struct lane_command *command)
 {
 	struct attach_command *attach = (struct attach_command *)command;
-	struct lane_channel *channel = &lane->channels[attach->channel];
+	struct lane_channel *channel = attach->channel;
 
 	attach->is_refused =
 		!lane_channel_add(channel, attach->sub, &attach->membership,
@@ -276,19 +321,21 @@ void lane_detach(struct lane *lane, struct lane_command *command)
 
 	lane->bells_gone += detach->sub->bells;
 	lane->capture_count--;
-	lane_channel_remove(&lane->channels[detach->channel], detach->sub);
+	lane_channel_remove(detach->channel, detach->sub);
 }
 
 static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 {
+	const struct lane_channel *channel;
+
 	msg->lane = lane->number;
 	msg->state = lane->state;
 	msg->captured = lane->captured;
 	msg->bytes = lane->bytes;
 	msg->bursts = lane->bursts;
 	msg->bells = lane->bells_gone;
-	for (uint32_t i = 0; i < lane->channel_count; i++)
-		msg->bells += lane_channel_bells(&lane->channels[i]);
+	for (channel = lane->channels; channel; channel = channel->next)
+		msg->bells += lane_channel_bells(channel);
 	msg->cpu_ns = lane_sched_cpu_ns();
 	if (lane->frames) {
 		msg->frames = lane->frames->count;
@@ -300,20 +347,24 @@ static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 void lane_stat(struct lane *lane, struct lane_command *command)
 {
 	struct stat_command *stat = (struct stat_command *)command;
+	struct lane_channel *channel;
 	uint32_t i;
 
-	for (i = 0; i < lane->channel_count; i++) {
-		lane_channel_collect(&lane->channels[i]);
-		lane_channel_settle(&lane->channels[i]);
-		lane_channel_stat(&lane->channels[i], &stat->channels[i]);
-		stat->channels[i].lane = lane->number;
+	for (channel = lane->channels; channel; channel = channel->next) {
+		lane_channel_collect(channel);
+		lane_channel_settle(channel);
+	}
+	for (i = 0; i < stat->channel_count; i++) {
+		lane_channel_stat(stat->channels[i].channel,
+				  &stat->channels[i].msg);
+		stat->channels[i].msg.lane = lane->number;
 	}
 	if (stat->source)
 		stat_source(lane, stat->source);
 	for (i = 0; i < stat->entry_count; i++)
-		lane_channel_stat_capture(
-			&lane->channels[stat->entries[i].channel],
-			stat->entries[i].sub, stat->entries[i].msg);
+		lane_channel_stat_capture(stat->entries[i].channel,
+					  stat->entries[i].sub,
+					  stat->entries[i].msg);
 }
 
 static void drain(struct lane *lane)
@@ -344,7 +395,6 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 void lane_stop(struct lane *lane, struct lane_command *command)
 {
 	(void)command;
-	for (uint32_t i = 0; i < lane->channel_count; i++)
-		lane_channel_end(&lane->channels[i], NR_END_SHUTDOWN);
+	end_channels(lane, NR_END_SHUTDOWN);
 	lane->must_stop = true;
 }

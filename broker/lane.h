@@ -21,12 +21,17 @@
 
 struct lane;
 
-/* A channel on this lane. */
+/*
+ * A channel on this lane. The control thread makes and frees it, and its
+ * arena; from lane_add_channel() to lane_remove_channel() it is the lane's.
+ */
 struct lane_channel {
+	struct lane_channel *next; /* on the lane */
 	const struct config_channel *config;
+	bool is_retired; /* gets no packets any more, see lane_move() */
 	struct arena *arena; /* NULL until the first capture */
 	struct stream broadcast; /* of the captures without a group */
-	struct group *groups;
+	struct flow_group *groups;
 	struct stream *streams; /* all that have captures */
 	uint16_t link_type;	/* of the packets now */
 	struct filter *filter;
@@ -41,11 +46,11 @@ struct lane {
 	uint32_t number; /* within its source */
 	const struct config_source *config;
 	const char *interface;
+	uint64_t ring_bytes; /* of the kernel's ring; the control thread's */
 	struct source *source;
 	struct frames *frames; /* of an xdp source: outlives its sockets */
 	bool is_generic, is_zerocopy; /* of that; the control thread's */
 	uint32_t users; /* captures on it; the control thread's */
-	uint32_t channel_count;
 	struct lane_channel *channels; /* those of its source */
 	struct mailbox in;	       /* to this lane */
 	struct mailbox *out;	       /* to the control thread */
@@ -101,10 +106,21 @@ struct membership {
 	uid_t uid;
 };
 
-/* Attach. @arena: made for the channel, if it had none; taken by the lane. */
+/* Adds or removes a channel; one that is removed has no captures. */
+struct channel_command {
+	struct lane_command base;
+	struct lane_channel *channel;
+	unsigned why; /* lane_end_channel(): NR_END_* */
+};
+void lane_add_channel(struct lane *lane, struct lane_command *command);
+void lane_remove_channel(struct lane *lane, struct lane_command *command);
+/* Ends all captures of a channel, and gives it no more packets. */
+void lane_end_channel(struct lane *lane, struct lane_command *command);
+
+/* Attach. @arena: lent for as long as the channel lives. */
 struct attach_command {
 	struct lane_command base;
-	uint32_t channel; /* index in lane->channels */
+	struct lane_channel *channel;
 	struct arena *arena;
 	struct subscription *sub;
 	struct membership membership;
@@ -117,25 +133,53 @@ void lane_attach(struct lane *lane, struct lane_command *command);
 /* Detach: after this the lane knows nothing of the capture. */
 struct detach_command {
 	struct lane_command base;
-	uint32_t channel;
+	struct lane_channel *channel;
 	struct subscription *sub;
 };
 void lane_detach(struct lane *lane, struct lane_command *command);
 
 /* Statistics: the numbers of what the control thread has laid out. */
 struct stat_entry {
-	uint32_t channel;
+	const struct lane_channel *channel;
 	struct subscription *sub;
 	struct nr_msg_capture *msg;
 };
+struct stat_channel {
+	struct lane_channel *channel;
+	struct nr_msg_channel_lane msg;
+};
 struct stat_command {
 	struct lane_command base;
-	struct nr_msg_source *source;	      /* or NULL */
-	struct nr_msg_channel_lane *channels; /* as lane->channels */
+	struct nr_msg_source *source; /* or NULL */
+	uint32_t channel_count;
+	struct stat_channel *channels;
 	uint32_t entry_count;
 	struct stat_entry *entries;
 };
 void lane_stat(struct lane *lane, struct lane_command *command);
+
+/*
+ * A channel was changed: from the next packet on it is @to, and @from is
+ * retired. Captures that follow have a subscription in both; all others of
+ * @from (their `to` is NULL) end with NR_END_RETIRED or NR_END_DENIED. What a capture holds of @from it may keep;
+ * when it holds nothing more, its `evicted` note says so.
+ */
+struct move_pair {
+	struct subscription *from;
+	struct subscription *to;
+	struct membership membership;
+	bool is_denied; /* it ends with NR_END_DENIED */
+	bool is_refused;
+};
+struct move_command {
+	struct lane_command base;
+	struct lane_channel *from;
+	struct lane_channel *to;
+	struct arena *arena;
+	uint32_t pair_count;
+	struct move_pair *pairs;
+};
+void lane_move(struct lane *lane, struct lane_command *command);
 
 /* Goes on after a failure; @source: replaces the lane's, or NULL. */
 struct resume_command {

@@ -66,7 +66,7 @@ static bool add_to_all(struct lane_channel *channel, struct subscription *sub,
 static bool add_to_group(struct lane_channel *channel, struct subscription *sub,
 			 const char *name, uid_t uid, uint16_t link_type)
 {
-	struct group *group = group_get(&channel->groups, name, uid);
+	struct flow_group *group = group_get(&channel->groups, name, uid);
 
 	if (!group)
 		return false;
@@ -84,7 +84,7 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 		      const struct membership *membership, struct arena *arena,
 		      const struct source *source)
 {
-	if (arena) {
+	if (!channel->arena) {
 		channel->arena = arena;
 		channel->link_type = source->link_type;
 		stream_init(&channel->broadcast, arena,
@@ -102,9 +102,41 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 	return add_to_all(channel, sub, channel->link_type);
 }
 
+bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
+		       struct move_pair *pair, struct arena *arena,
+		       const struct source *source)
+{
+	struct nr_msg_capture so_far = { 0 };
+	struct subscription *old = pair->from;
+
+	stream_publish(old->stream);
+	pair->is_refused = !pair->to || old->offence ||
+			   !lane_channel_add(to, pair->to, &pair->membership,
+					     arena, source);
+	if (pair->is_refused) {
+		subscription_end(old, pair->is_denied ? NR_END_DENIED :
+							NR_END_RETIRED);
+		return false;
+	}
+	subscription_end(old, NR_END_MOVED);
+	lane_channel_stat_capture(from, old, &so_far);
+	pair->to->carried = (struct subscription_totals){
+		.seen = so_far.seen,
+		.delivered = so_far.delivered,
+		.bytes = so_far.delivered_bytes,
+		.filtered = so_far.filtered,
+		.to_others = so_far.to_others,
+		.lost = so_far.lost[NR_LOST_NOT_ADMITTED],
+		.refusals = so_far.refusals,
+		.bells = so_far.bells,
+	};
+	subscription_ring(old);
+	return true;
+}
+
 void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)
 {
-	struct group *group = sub->group;
+	struct flow_group *group = sub->group;
 
 	if (group) {
 		unlink_stream(channel, sub->stream);
@@ -183,7 +215,7 @@ static void append_passing(struct lane_channel *channel,
 }
 
 static void append_group(struct lane_channel *channel,
-			 const struct group *group, const struct burst *burst,
+			 const struct flow_group *group, const struct burst *burst,
 			 const struct passing *passing)
 {
 	for (uint32_t i = 0; i < passing->count; i++) {
@@ -222,9 +254,9 @@ void lane_channel_append(struct lane_channel *channel,
 			 const struct burst *burst)
 {
 	struct passing passing;
-	const struct group *group;
+	const struct flow_group *group;
 
-	if (!is_used(channel))
+	if (!is_used(channel) || channel->is_retired)
 		return;
 	if (burst->link_type != channel->link_type)
 		follow_link_type(channel, burst->link_type);
@@ -258,7 +290,7 @@ bool lane_channel_has_room(const struct lane_channel *channel,
 	const struct stream *stream;
 	size_t bytes = 0;
 
-	if (!is_used(channel) || all_have_room(channel))
+	if (!is_used(channel) || channel->is_retired || all_have_room(channel))
 		return true;
 	if (burst->link_type != channel->link_type)
 		return false;
@@ -285,20 +317,32 @@ void lane_channel_collect(struct lane_channel *channel)
  */
 static void evict(struct subscription *sub)
 {
-	if (sub->state == SUBSCRIPTION_ENDED)
+	if (sub->is_let_go)
 		return;
+	sub->is_let_go = true;
 	subscription_drop(sub);
 	subscription_end(sub, NR_END_EVICTED);
 	mailbox_put(sub->out, &sub->evicted);
 }
 
-static void evict_offenders(struct stream *stream)
+/* It has moved on to the channel's new arena and left nothing behind here. */
+static void let_go(struct subscription *sub)
+{
+	if (sub->is_let_go)
+		return;
+	sub->is_let_go = true;
+	mailbox_put(sub->out, &sub->evicted);
+}
+
+static void look_after(struct stream *stream)
 {
 	struct subscription *sub;
 
 	for (sub = stream->subscriptions; sub; sub = sub->next)
 		if (sub->offence)
 			evict(sub);
+		else if (sub->has_moved && sub->held == 0)
+			let_go(sub);
 }
 
 void lane_channel_settle(struct lane_channel *channel)
@@ -309,7 +353,7 @@ void lane_channel_settle(struct lane_channel *channel)
 		stream_publish(stream);
 	for (stream = channel->streams; stream; stream = stream->next) {
 		stream_ring(stream);
-		evict_offenders(stream);
+		look_after(stream);
 	}
 }
 
@@ -373,6 +417,8 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	uint64_t published = stream_published_seq(stream);
 	uint64_t lost = subscription_lost(sub);
 
+	const struct subscription_totals *carried = &sub->carried;
+
 	if (sub->state == SUBSCRIPTION_ENDED)
 		published = sub->ended_at;
 	msg->seen = channel->seen - sub->ring->base_seen;
@@ -393,12 +439,20 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	msg->held = sub->held;
 	msg->held_high = sub->held_high;
 	subscription_stat_backlog(sub, msg);
+	msg->seen += carried->seen;
+	msg->delivered += carried->delivered;
+	msg->delivered_bytes += carried->bytes;
+	msg->filtered += carried->filtered;
+	msg->to_others += carried->to_others;
+	msg->lost[NR_LOST_NOT_ADMITTED] += carried->lost;
+	msg->refusals += carried->refusals;
+	msg->bells += carried->bells;
 }
 
 void lane_channel_deinit(struct lane_channel *channel)
 {
 	while (channel->groups) {
-		struct group *group = channel->groups;
+		struct flow_group *group = channel->groups;
 
 		channel->groups = group->next;
 		for (uint32_t i = 0; i < group->member_count; i++)
@@ -406,5 +460,4 @@ void lane_channel_deinit(struct lane_channel *channel)
 		free(group);
 	}
 	filter_free(channel->filter);
-	arena_free(channel->arena);
 }

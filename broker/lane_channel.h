@@ -12,6 +12,14 @@
 bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 		      const struct membership *membership, struct arena *arena,
 		      const struct source *source);
+/*
+ * A capture goes on in @to where it leaves off in @from, without a packet
+ * between; or ends, if it does not follow or has no place there. True: it goes
+ * on.
+ */
+bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
+		       struct move_pair *pair, struct arena *arena,
+		       const struct source *source);
 /* Removes a capture and all it holds. */
 void lane_channel_remove(struct lane_channel *channel,
 			 struct subscription *sub);

@@ -111,7 +111,7 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct arguments arguments = { 0 };
+	static struct arguments arguments;
 	struct warden_options warden = { 0 };
 	const char *name;
 
@@ -133,5 +133,6 @@ int main(int argc, char **argv)
 	warden.listener = start_listener(warden.config);
 	if (warden.listener < 0)
 		return 1;
+	warden.start = &arguments.start;
 	return warden_run(&warden);
 }

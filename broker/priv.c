@@ -98,10 +98,10 @@ int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 }
 
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
-		  struct priv_reply *reply, int fds[PRIV_FDS_MAX])
+		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
 	const struct priv_request request = { PRIV_XDP_OPEN, source, interface,
-					      lane, 0 };
+					      lane, is_new };
 
 	return ask(&request, reply, fds, 2);
 }
@@ -158,4 +158,14 @@ int priv_ready(void)
 	struct priv_reply reply;
 
 	return ask(&request, &reply, NULL, 0);
+}
+
+int priv_reload(int *fd, bool *is_refused)
+{
+	const struct priv_request request = { .verb = PRIV_RELOAD };
+	struct priv_reply reply;
+	int err = ask(&request, &reply, fd, 1);
+
+	*is_refused = !err && reply.reload.is_refused;
+	return err;
 }

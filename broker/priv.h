@@ -21,13 +21,14 @@ enum priv_verb {
 	PRIV_PACKET_START,    /* a source: its lanes let packets in */
 	PRIV_PACKET_STATS,    /* kernel counters, since the opening */
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
-	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM; takes nothing yet */
+	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM (count 1: a new one) */
 	PRIV_XDP_TAKE,	      /* count 1: take the queue's packets; 0: don't */
 	PRIV_XDP_STATS,	      /* kernel counters, since the opening */
 	PRIV_XDP_LINK,	      /* the link's state */
 	PRIV_RETURN_PAGES,    /* fd: a BPF array of pages */
 	PRIV_REPLAY_OPEN,     /* fd: the file */
 	PRIV_READY,	      /* the engine serves */
+	PRIV_RELOAD,	      /* fd: the configuration now, or what is wrong */
 	PRIV_VERBS,
 };
 
@@ -56,7 +57,7 @@ struct priv_reply {
 		struct {
 			uint64_t ring_size;
 			uint32_t block_size;
-			uint32_t link_type; /* DLT_ */
+			uint32_t link_type; /* LINKTYPE_ */
 			uint32_t mtu;
 		} packet;
 		struct {
@@ -64,6 +65,9 @@ struct priv_reply {
 			uint64_t drops;
 			uint64_t freezes;
 		} stats;
+		struct {
+			uint32_t is_refused; /* the fd is a text, for people */
+		} reload;
 		struct {
 			uint64_t umem_size;
 			bool is_generic;
@@ -86,7 +90,7 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
-		  struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
+		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
 		  bool takes);
 int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
@@ -96,5 +100,6 @@ int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_return_pages(uint32_t count, int *fd);
 int priv_replay_open(uint32_t source, int *fd);
 int priv_ready(void);
+int priv_reload(int *fd, bool *is_refused);
 
 #endif

@@ -13,7 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define COLLAPSE_TRIES 50
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
@@ -85,6 +88,24 @@ fail:
 	return -ENOMEM;
 }
 
+/*
+ * Makes huge pages of all of it. EAGAIN: a page was just on its way from one of
+ * the kernel's lists to another, and will have arrived.
+ */
+static bool collapse(const struct region *region)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	for (int i = 0; i < COLLAPSE_TRIES; i++) {
+		if (madvise(region->base, region->size, MADV_COLLAPSE) == 0)
+			return true;
+		if (errno != EAGAIN)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return false;
+}
+
 static int fill_shmem(struct region *region, const char *name,
 		      bool small_pages, int *fd)
 {
@@ -106,8 +127,7 @@ static int fill_shmem(struct region *region, const char *name,
 		err = -errno;
 		goto unmap;
 	}
-	if (madvise(region->base, region->size, MADV_COLLAPSE) &&
-	    !small_pages) {
+	if (!collapse(region) && !small_pages) {
 		err = REGION_NO_HUGE_PAGES;
 		goto unmap;
 	}

@@ -42,4 +42,7 @@ void region_free(struct region *region);
 /* Maps such memory read-only, where huge pages fit. NULL: see errno. */
 const void *region_map(int fd, size_t size);
 
+/* Maps such memory read-only, where huge pages fit. NULL: see errno. */
+const void *region_map(int fd, size_t size);
+
 #endif

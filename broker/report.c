@@ -20,7 +20,8 @@ static void copy_name(char *to, size_t size, const char *from)
 static bool is_visible(const struct session *session,
 		       const struct control_channel *channel)
 {
-	return policy_allows(session->control->config, channel->config,
+	return !channel->is_retired &&
+	       policy_allows(session->control->config, channel->config,
 			     &session->peer);
 }
 
@@ -49,11 +50,12 @@ static bool list_channel(struct session *session,
 void report_list(struct session *session)
 {
 	struct control *control = session->control;
+	const struct control_channel *channel;
 
-	for (uint32_t i = 0; i < control->channel_count; i++) {
-		if (!is_visible(session, &control->channels[i]))
+	for (channel = control->channels; channel; channel = channel->next) {
+		if (!is_visible(session, channel))
 			continue;
-		if (!list_channel(session, &control->channels[i])) {
+		if (!list_channel(session, channel)) {
 			session_refuse(session, ENOMEM,
 				       "the broker has no memory left");
 			return;
@@ -83,12 +85,16 @@ struct report {
 
 static void report_free(struct report *report)
 {
+	struct control *control = report->session->control;
+
 	for (uint32_t i = 0; i < report->form_count; i++) {
 		free(report->forms[i].captures);
 		free(report->forms[i].command.entries);
 		free(report->forms[i].command.channels);
 	}
 	free(report);
+	control->report_count--;
+	control_free_removed(control);
 }
 
 static bool is_asked(const struct report *report,
@@ -106,12 +112,12 @@ static bool is_asked(const struct report *report,
 static bool shows_source(const struct report *report,
 			 const struct control_source *source)
 {
-	const struct control *control = report->session->control;
+	const struct control_channel *channel =
+		report->session->control->channels;
 
-	for (uint32_t i = 0; i < control->channel_count; i++)
-		if (control->channels[i].source == source &&
-		    is_asked(report, &control->channels[i]) &&
-		    policy_shows_counts(control->channels[i].config,
+	for (; channel; channel = channel->next)
+		if (channel->source == source && is_asked(report, channel) &&
+		    policy_shows_counts(channel->config,
 					&report->session->peer))
 			return true;
 	return false;
@@ -144,23 +150,21 @@ static void add_xdp(const struct report *report, struct form *form)
 static bool add_source(const struct report *report, struct form *form)
 {
 	const struct config_source *config = form->source->config;
-	const struct control *control = report->session->control;
 	struct nr_msg_source *msg = &form->msg;
-	const struct lane *lane = form->command.base.lane;
 	struct priv_reply reply;
 
 	copy_name(msg->source, sizeof(msg->source), config->name);
 	copy_name(msg->backend, sizeof(msg->backend),
 		  config_backend_name(config->backend));
 	snprintf(msg->interface, sizeof(msg->interface), "%.63s",
-		 lane->interface);
-	if (config->backend == BACKEND_PACKET &&
-	    priv_packet_stats((uint32_t)(form->source - control->sources),
+		 form->command.base.lane->interface);
+	if (config->backend == BACKEND_PACKET && !form->source->is_removed &&
+	    priv_packet_stats(form->source->index,
 			      msg->lane / config->lanes,
 			      msg->lane % config->lanes, &reply) == 0) {
 		msg->kernel_drops = reply.stats.drops;
 		msg->freezes = reply.stats.freezes;
-		msg->ring_bytes = config->ring_size;
+		msg->ring_bytes = form->command.base.lane->ring_bytes;
 	}
 	if (config->backend == BACKEND_XDP)
 		add_xdp(report, form);
@@ -169,12 +173,8 @@ static bool add_source(const struct report *report, struct form *form)
 }
 
 static bool add_channel_lane(const struct report *report,
-			     const struct control_channel *channel,
 			     struct nr_msg_channel_lane *msg)
 {
-	copy_name(msg->channel, sizeof(msg->channel), channel->config->name);
-	msg->counts_shown = policy_shows_counts(channel->config,
-						&report->session->peer);
 	if (!msg->counts_shown) {
 		msg->seen = 0;
 		msg->filtered = 0;
@@ -218,17 +218,9 @@ static const struct capture *find_capture(const struct control *control,
 
 static bool add_form_channels(struct report *report, struct form *form)
 {
-	struct control *control = report->session->control;
-
-	for (uint32_t i = 0; i < control->channel_count; i++) {
-		struct control_channel *channel = &control->channels[i];
-
-		if (channel->source == form->source &&
-		    is_asked(report, channel) &&
-		    !add_channel_lane(report, channel,
-				      &form->command.channels[channel->index]))
+	for (uint32_t i = 0; i < form->command.channel_count; i++)
+		if (!add_channel_lane(report, &form->command.channels[i].msg))
 			return false;
-	}
 	return true;
 }
 
@@ -284,6 +276,40 @@ static void form_is_done(struct lane_command *command)
 		session_refuse(session, ENOMEM, "the broker has no memory left");
 }
 
+/*
+ * Lays out entries for the channels that hang on @lane. All that the answer
+ * says of them is copied: they may be gone when it is sent.
+ */
+static int list_channels(struct form *form, const struct lane *lane)
+{
+	const struct session *session = form->report->session;
+	struct control_channel *channel;
+	uint32_t count = 0;
+
+	for (channel = session->control->channels; channel;
+	     channel = channel->next)
+		count++;
+	form->command.channels = calloc(count + 1, sizeof(struct stat_channel));
+	if (!form->command.channels)
+		return -ENOMEM;
+	for (channel = session->control->channels; channel;
+	     channel = channel->next) {
+		struct stat_channel *stat =
+			&form->command.channels[form->command.channel_count];
+
+		if (channel->source != form->source ||
+		    !is_asked(form->report, channel))
+			continue;
+		stat->channel = &channel->lane_channels[lane->number];
+		copy_name(stat->msg.channel, sizeof(stat->msg.channel),
+			  channel->config->name);
+		stat->msg.counts_shown = policy_shows_counts(channel->config,
+							     &session->peer);
+		form->command.channel_count++;
+	}
+	return 0;
+}
+
 /* Lays out entries for the captures that hang on @lane. */
 static int list_captures(struct form *form, const struct lane *lane)
 {
@@ -311,7 +337,7 @@ static int list_captures(struct form *form, const struct lane *lane)
 			form->captures[n].capture_id = capture->id;
 			form->captures[n].lane = lane->number;
 			form->command.entries[n].channel =
-				capture->channel->index;
+				&capture->channel->lane_channels[lane->number];
 			form->command.entries[n].sub = &capture->lanes[i].sub;
 			form->command.entries[n].msg = &form->captures[n];
 			form->command.entry_count++;
@@ -335,10 +361,7 @@ static int lay_out(struct report *report, struct control_source *source)
 		form->command.base.owner = form;
 		form->command.base.lane = lane;
 		form->command.source = shows ? &form->msg : NULL;
-		form->command.channels =
-			calloc(lane->channel_count + 1,
-			       sizeof(*form->command.channels));
-		if (!form->command.channels || list_captures(form, lane))
+		if (list_channels(form, lane) || list_captures(form, lane))
 			return -ENOMEM;
 	}
 	return 0;
@@ -347,11 +370,11 @@ static int lay_out(struct report *report, struct control_source *source)
 static bool is_concerned(const struct report *report,
 			 const struct control_source *source)
 {
-	const struct control *control = report->session->control;
+	const struct control_channel *channel =
+		report->session->control->channels;
 
-	for (uint32_t i = 0; i < control->channel_count; i++)
-		if (control->channels[i].source == source &&
-		    is_asked(report, &control->channels[i]))
+	for (; channel; channel = channel->next)
+		if (channel->source == source && is_asked(report, channel))
 			return true;
 	return false;
 }
@@ -359,20 +382,22 @@ static bool is_concerned(const struct report *report,
 static struct report *report_new(struct session *session, const char *channel)
 {
 	struct control *control = session->control;
+	struct control_source *source;
 	struct report *report;
 	uint32_t lanes = 0;
 
-	for (uint32_t i = 0; i < control->source_count; i++)
-		lanes += control->sources[i].lane_count;
+	for (source = control->sources; source; source = source->next)
+		lanes += source->lane_count;
 	report = calloc(1, sizeof(*report) + lanes * sizeof(struct form));
 	if (!report)
 		return NULL;
 	report->session = session;
+	control->report_count++;
 	copy_name(report->channel, sizeof(report->channel), channel);
-	for (uint32_t i = 0; i < control->source_count; i++) {
-		if (!is_concerned(report, &control->sources[i]))
+	for (source = control->sources; source; source = source->next) {
+		if (!is_concerned(report, source))
 			continue;
-		if (lay_out(report, &control->sources[i])) {
+		if (lay_out(report, source)) {
 			report_free(report);
 			return NULL;
 		}

@@ -7,21 +7,25 @@
 #include "session.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "../client/wire.h"
 #include "capture.h"
 #include "log.h"
+#include "move.h"
 
 #define MS UINT64_C(1000000)
 #define REQUEST_DEADLINE (5000 * MS)
 #define READ_DEADLINE (5000 * MS)
+#define LINGER_PERIOD (100 * MS)
 
 static void session_free(struct session *session)
 {
@@ -29,6 +33,13 @@ static void session_free(struct session *session)
 	*session->link = session->next;
 	if (session->next)
 		session->next->link = session->link;
+	while (session->retiring) {
+		struct capture *capture = session->retiring;
+
+		session->retiring = capture->next;
+		capture_free(capture);
+	}
+	capture_free(session->moving);
 	capture_free(session->capture);
 	peer_deinit(&session->peer);
 	close(session->event.fd);
@@ -36,12 +47,39 @@ static void session_free(struct session *session)
 	free(session);
 }
 
+/* Whether what we sent lies in the peer's socket still. */
+static bool is_unread(const struct session *session)
+{
+	int bytes = 0;
+
+	return ioctl(session->event.fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/*
+ * No lane uses it any more. Descriptors that are never read count against our
+ * limit for as long as the peer keeps its end, whatever we do to ours: so long
+ * the connection counts against the quota of its user.
+ */
+static void session_finish(struct session *session)
+{
+	capture_free(session->capture);
+	session->capture = NULL;
+	if (session->has_sent_fds && is_unread(session)) {
+		session->state = SESSION_LINGERING;
+		session->deadline_ns = control_now_ns() + LINGER_PERIOD;
+		return;
+	}
+	session_free(session);
+}
+
 void session_close(struct session *session, const char *why)
 {
 	const struct capture *capture = session->capture;
+	struct capture *retiring;
 	bool was_unacked;
 
-	if (session->state == SESSION_CLOSING)
+	if (session->state == SESSION_CLOSING ||
+	    session->state == SESSION_LINGERING)
 		return;
 	if (why || capture)
 		log_info("%s uid %u pid %d (%s)%s%s: %s",
@@ -58,17 +96,19 @@ void session_close(struct session *session, const char *why)
 	control_unwatch(session->control, &session->event);
 	/* The peer sees its end now, the descriptor goes with the last lane. */
 	shutdown(session->event.fd, SHUT_RDWR);
-	if (session->capture)
-		capture_detach(session->capture);
+	capture_detach(session->capture);
+	capture_detach(session->moving);
+	for (retiring = session->retiring; retiring; retiring = retiring->next)
+		capture_detach(retiring);
 	if (session->pending == 0)
-		session_free(session);
+		session_finish(session);
 }
 
 void session_settle(struct session *session)
 {
 	session->pending--;
 	if (session->state == SESSION_CLOSING && session->pending == 0)
-		session_free(session);
+		session_finish(session);
 }
 
 void session_refuse(struct session *session, int code, const char *format, ...)
@@ -148,13 +188,14 @@ static void name_channels(const struct session *session, char *text,
 			  size_t size)
 {
 	const struct control *control = session->control;
+	const struct control_channel *channel;
 	size_t used = 0;
 
 	text[0] = '\0';
-	for (uint32_t i = 0; i < control->channel_count; i++) {
-		const struct config_channel *c = control->channels[i].config;
+	for (channel = control->channels; channel; channel = channel->next) {
+		const struct config_channel *c = channel->config;
 
-		if (!policy_allows(control->config, c, &session->peer) ||
+		if (channel->is_retired || !policy_allows(control->config, c, &session->peer) ||
 		    used + strlen(c->name) + 3 > size)
 			continue;
 		used += (size_t)snprintf(text + used, size - used, "%s%s",
@@ -170,12 +211,12 @@ static struct control_channel *find_channel(struct session *session,
 					    const char *name)
 {
 	struct control *control = session->control;
+	struct control_channel *channel;
 	char known[256], escaped[NR_NAME_MAX * 4];
 
-	for (uint32_t i = 0; i < control->channel_count; i++) {
-		struct control_channel *channel = &control->channels[i];
-
-		if (strcmp(channel->config->name, name) != 0)
+	for (channel = control->channels; channel; channel = channel->next) {
+		if (channel->is_retired ||
+		    strcmp(channel->config->name, name) != 0)
 			continue;
 		if (policy_allows(control->config, channel->config,
 				  &session->peer))
@@ -222,6 +263,28 @@ static void take_ack(struct session *session, struct wire_msg *msg)
 	capture_was_acked(session);
 }
 
+static void take_move_ack(struct session *session, struct wire_msg *msg)
+{
+	(void)msg;
+	if (!session->moving || session->has_acked_move) {
+		session_close(session, "an acknowledgement of nothing");
+		return;
+	}
+	session->has_acked_move = true;
+	move_check(session->control);
+}
+
+static void take_reload(struct session *session, struct wire_msg *msg)
+{
+	(void)msg;
+	if (session->peer.is_owner)
+		control_reload(session->control, session);
+	else
+		session_refuse(session, EACCES,
+			       "only root may have the configuration read "
+			       "again");
+}
+
 static void take_list(struct session *session, struct wire_msg *msg)
 {
 	(void)msg;
@@ -247,12 +310,16 @@ static const struct request {
 	{ NR_MSG_ATTACH, SESSION_NEW, sizeof(struct nr_msg_attach),
 	  take_attach },
 	{ NR_MSG_ACK, SESSION_UNACKED, sizeof(struct nr_msg), take_ack },
+	{ NR_MSG_ACK, SESSION_ATTACHED, sizeof(struct nr_msg), take_move_ack },
+	{ NR_MSG_RELOAD, SESSION_NEW, sizeof(struct nr_msg), take_reload },
 	{ NR_MSG_LIST, SESSION_NEW, sizeof(struct nr_msg), take_list },
 	{ NR_MSG_STAT, SESSION_NEW, sizeof(struct nr_msg_stat), take_stat },
 };
 
 static void take_message(struct session *session, struct wire_msg *msg)
 {
+	bool is_known = false;
+
 	if (msg->msg.major != NR_ABI_MAJOR) {
 		session_refuse(session, EPROTONOSUPPORT,
 			       "the client speaks version %u of the protocol, "
@@ -261,19 +328,22 @@ static void take_message(struct session *session, struct wire_msg *msg)
 			       NR_ABI_MAJOR);
 		return;
 	}
-	session->request = msg->msg.id;
+	if (session->state == SESSION_NEW)
+		session->request = msg->msg.id;
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		if (requests[i].type != msg->msg.type)
 			continue;
+		is_known = true;
 		if (requests[i].state != session->state)
-			session_close(session, "a request at the wrong moment");
-		else if (msg->length < requests[i].length)
+			continue;
+		if (msg->length < requests[i].length)
 			session_close(session, "a request that is too short");
 		else
 			requests[i].take(session, msg);
 		return;
 	}
-	session_close(session, "an unknown request");
+	session_close(session, is_known ? "a request at the wrong moment" :
+					  "an unknown request");
 }
 
 static void read_message(struct session *session)
@@ -368,6 +438,9 @@ static void is_late(struct session *session)
 	switch (session->state) {
 	case SESSION_NEW:
 		session_close(session, "it asked for nothing");
+		break;
+	case SESSION_LINGERING:
+		session_finish(session);
 		break;
 	case SESSION_UNACKED:
 		session_close(session, "it did not acknowledge in time");

@@ -21,6 +21,7 @@ enum session_state {
 	SESSION_REPORTING, /* the lanes are asked for numbers */
 	SESSION_SENDING,   /* an answer is being read */
 	SESSION_CLOSING,   /* waits for the lanes to let go */
+	SESSION_LINGERING, /* gone, but its descriptors lie unread */
 };
 
 struct session {
@@ -31,10 +32,14 @@ struct session {
 	struct peer peer;
 	struct account *account;
 	enum session_state state;
+	bool has_sent_fds;
 	uint64_t deadline_ns; /* 0: none */
 	uint32_t request;     /* id that answers carry */
 	uint32_t pending;     /* lane commands on their way */
 	struct capture *capture;
+	struct capture *moving; /* what it is to become, see move.c */
+	bool has_acked_move;
+	struct capture *retiring; /* what it was, until nothing is held */
 	uint8_t *out; /* an answer of several messages */
 	size_t out_size;
 	size_t out_length;

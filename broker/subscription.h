@@ -17,7 +17,7 @@
 #include "admission.h"
 #include "mailbox.h"
 
-struct group;
+struct flow_group;
 struct stream;
 
 /* A lent block. The id that goes out is generation << 16 | index. */
@@ -30,6 +30,18 @@ struct lease {
 	uint32_t next_free;
 };
 
+/* What a capture had before it moved here. */
+struct subscription_totals {
+	uint64_t seen;
+	uint64_t delivered;
+	uint64_t bytes;
+	uint64_t filtered;
+	uint64_t to_others;
+	uint64_t lost;
+	uint64_t refusals;
+	uint64_t bells;
+};
+
 enum subscription_state {
 	SUBSCRIPTION_ADMITTED, /* it can read the stream's open block */
 	SUBSCRIPTION_REFUSED,  /* it holds too much: see refused_at */
@@ -39,7 +51,7 @@ enum subscription_state {
 struct subscription {
 	struct subscription *next; /* of the stream's captures */
 	struct stream *stream;
-	struct group *group; /* or NULL */
+	struct flow_group *group; /* or NULL */
 	struct nr_ring *ring;
 	const struct nr_return *page;
 	int bell; /* the connection; borrowed from the session */
@@ -66,7 +78,11 @@ struct subscription {
 	uint64_t lost_bytes;
 	uint64_t ended_at_bytes;
 	uint64_t refusals;
-	uint32_t slow_rings;
+	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
+	uint64_t ring_slow_ns; /* when it was last slow */
+	struct subscription_totals carried;
+	bool has_moved; /* ended, to go on elsewhere */
+	bool is_let_go; /* evicted, or moved and holding nothing: was told */
 	const char *offence; /* why it is to be ended, or NULL */
 	struct mailbox *out; /* to the control thread */
 	struct lane_command evicted; /* what is put there then */

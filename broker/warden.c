@@ -12,9 +12,13 @@
 #include <grp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -33,11 +37,12 @@
 
 #define STOP_TIMEOUT_MS 5000
 #define BACKOFF_MAX_S 30
+#define DESCRIPTORS_MIN 65536
 #define RETURN_PAGES_MAX 16384 /* made in the life of a warden */
 #define LANES_MAX (CONFIG_INTERFACES_MAX * NR_LANES_MAX)
 
 struct warden {
-	const struct warden_options *options;
+	struct warden_options *options;
 	int engine_socket;
 	pid_t engine;
 	int signals;
@@ -186,8 +191,8 @@ static int asroot_xopen(struct warden *warden,
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
 	int err = asroot_xdp_open(lane.source, request->interface,
-				  request->lane, lane.socket, lane.redirection,
-				  reply);
+				  request->lane, request->count != 0,
+				  lane.socket, lane.redirection, reply);
 
 	if (err)
 		return err;
@@ -263,6 +268,145 @@ static int asroot_replay(struct warden *warden,
 	return fds[0] < 0 ? -errno : 1;
 }
 
+static uint32_t source_named(const struct config *config, const char *name)
+{
+	uint32_t i = 0;
+
+	while (i < config->source_count &&
+	       strcmp(config->sources[i].name, name) != 0)
+		i++;
+	return i;
+}
+
+static bool has_same_lanes(const struct config_source *a,
+			   const struct config_source *b)
+{
+	return a->backend == b->backend && a->lanes == b->lanes &&
+	       a->interface_count == b->interface_count &&
+	       memcmp(a->interfaces, b->interfaces, sizeof(a->interfaces)) == 0;
+}
+
+/* The same for AF_XDP: another lane, or another program, is another source. */
+static void move_xdp(struct warden *warden, const struct config *config)
+{
+	static struct xdp_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	static struct redirection programs[CONFIG_SOURCES_MAX]
+					  [CONFIG_INTERFACES_MAX];
+	const struct config *old = warden->options->config;
+
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			sockets[s][l] = (struct xdp_socket){ .fd = -1 };
+	memset(programs, 0, sizeof(programs));
+	for (uint32_t s = 0; s < old->source_count; s++) {
+		uint32_t to = source_named(config, old->sources[s].name);
+		bool stays = to < config->source_count &&
+			     config_source_is_same(&old->sources[s],
+						   &config->sources[to]);
+
+		for (int l = 0; l < LANES_MAX; l++)
+			if (stays)
+				sockets[to][l] = warden->xdp_sockets[s][l];
+			else
+				asroot_xdp_close(&warden->xdp_sockets[s][l]);
+		for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
+			if (stays)
+				programs[to][i] = warden->redirections[s][i];
+			else
+				redirect_detach(&warden->redirections[s][i]);
+	}
+	memcpy(warden->xdp_sockets, sockets, sizeof(sockets));
+	memcpy(warden->redirections, programs, sizeof(programs));
+}
+
+/* Sockets go with the names of their sources, to the new places of these. */
+static void move_sockets(struct warden *warden, const struct config *config)
+{
+	static struct packet_socket moved[CONFIG_SOURCES_MAX][LANES_MAX];
+	const struct config *old = warden->options->config;
+
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			moved[s][l].fd = -1;
+	for (uint32_t s = 0; s < old->source_count; s++) {
+		uint32_t to = source_named(config, old->sources[s].name);
+		bool stays = to < config->source_count &&
+			     has_same_lanes(&old->sources[s],
+					    &config->sources[to]);
+
+		for (int l = 0; l < LANES_MAX; l++)
+			if (stays)
+				moved[to][l] = warden->sockets[s][l];
+			else
+				asroot_packet_close(&warden->sockets[s][l]);
+	}
+	memcpy(warden->sockets, moved, sizeof(moved));
+}
+
+static void adopt(struct warden *warden, const struct config *config, int fd)
+{
+	struct warden_options *options = warden->options;
+
+	move_sockets(warden, config);
+	move_xdp(warden, config);
+	munmap((void *)(uintptr_t)options->config, sizeof(*config));
+	close(options->config_fd);
+	options->config = config;
+	options->config_fd = fd;
+}
+
+/* What cannot change while the broker runs. */
+static int check_fixed(const struct config *old, const struct config *new,
+		       const char *name)
+{
+	if (strcmp(old->socket, new->socket) == 0 &&
+	    strcmp(old->user, new->user) == 0)
+		return 0;
+	fprintf(stderr, "%s: socket and user cannot change while the broker "
+		"runs: leave them, or start it again\n", name);
+	return 1;
+}
+
+static int asroot_reload(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	const struct start_options *start = warden->options->start;
+	const struct config *config;
+	int text, saved, config_fd = -1;
+	bool is_good;
+
+	(void)request;
+	if (!start->config_file)
+		return -EOPNOTSUPP;
+	text = memfd_create("netring-messages", MFD_CLOEXEC);
+	saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 16);
+	if (text < 0 || saved < 0)
+		return -errno;
+	/* What there is to say goes to the asker, who logs it. */
+	dup2(text, STDERR_FILENO);
+	config = start_config(start, &config_fd);
+	is_good = config && !start_check(config, start->config_file) &&
+		  !check_fixed(warden->options->config, config,
+			       start->config_file);
+	fflush(stderr);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	if (is_good) {
+		adopt(warden, config, config_fd);
+		close(text);
+		fds[0] = fcntl(config_fd, F_DUPFD_CLOEXEC, 0);
+		return fds[0] < 0 ? -errno : 1;
+	}
+	if (config) {
+		munmap((void *)(uintptr_t)config, sizeof(*config));
+		close(config_fd);
+	}
+	reply->reload.is_refused = 1;
+	fds[0] = text;
+	return 1;
+}
+
 static int asroot_ready(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
@@ -294,6 +438,7 @@ static const struct verb {
 	[PRIV_RETURN_PAGES] = { asroot_return_pages, false },
 	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
 	[PRIV_READY] = { asroot_ready, false },
+	[PRIV_RELOAD] = { asroot_reload, false },
 };
 
 static void send_reply(struct warden *warden, const struct priv_reply *reply,
@@ -369,8 +514,27 @@ static int arrange_fds(const struct warden_options *options, int socket)
 	return err ? err : program;
 }
 
+/*
+ * Every connection is a descriptor, and those that were sent and not read yet
+ * count against this limit too: the quotas of many users have to fit.
+ */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max < DESCRIPTORS_MIN) {
+		limit.rlim_cur = limit.rlim_max = DESCRIPTORS_MIN;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int drop_privilege(const struct warden_options *options)
 {
+	raise_descriptors();
 	if (geteuid() != 0)
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ? -errno : 0;
 	lane_sched_prepare(options->config);
@@ -468,7 +632,10 @@ static void take_signals(struct warden *warden)
 	while (read(warden->signals, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			continue;
-		warden->is_stopping = true;
+		if (info.ssi_signo == SIGHUP)
+			kill(warden->engine, SIGHUP); /* it asks, see above */
+		else
+			warden->is_stopping = true;
 	}
 }
 
@@ -513,6 +680,7 @@ static int open_signals(void)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -555,7 +723,7 @@ static int run_engines(struct warden *warden)
 	}
 }
 
-int warden_run(const struct warden_options *options)
+int warden_run(struct warden_options *options)
 {
 	static struct warden warden;
 	int status;

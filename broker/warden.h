@@ -10,8 +10,10 @@
 #include <sys/types.h>
 
 #include "config.h"
+#include "warden_start.h"
 
 struct warden_options {
+	const struct start_options *start; /* to read the configuration again */
 	const struct config *config;
 	int config_fd;
 	int listener;
@@ -20,6 +22,6 @@ struct warden_options {
 };
 
 /* Serves until SIGTERM or SIGINT. Returns the exit status of the program. */
-int warden_run(const struct warden_options *options);
+int warden_run(struct warden_options *options);
 
 #endif

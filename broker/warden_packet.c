@@ -27,6 +27,8 @@
 #include "log.h"
 
 #define FRAME_SIZE 2048 /* cuts nothing in V3; the kernel wants one */
+/* Raw IP in files and records; libpcap calls it DLT_RAW, another number. */
+#define LINKTYPE_RAW 101
 #define VLAN_TAG 4	/* room to put the tag back, see source_packet.c */
 #define PRIV_SIZE 8	/* of each block, the engine's progress */
 
@@ -64,7 +66,7 @@ static int link_type_of(const char *interface)
 	case ARPHRD_IEEE80211_RADIOTAP:
 		return DLT_IEEE802_11_RADIO;
 	default: /* tunnels: from the IP header on, see open_socket() */
-		return DLT_RAW;
+		return LINKTYPE_RAW;
 	}
 }
 
@@ -80,7 +82,7 @@ static uint32_t mtu_of(int fd, const char *interface)
 static int open_socket(int link_type)
 {
 	/* Protocol 0: nothing arrives until bind() names one. */
-	int type = link_type == DLT_RAW ? SOCK_DGRAM : SOCK_RAW;
+	int type = link_type == LINKTYPE_RAW ? SOCK_DGRAM : SOCK_RAW;
 	int fd = socket(AF_PACKET, type | SOCK_CLOEXEC, 0);
 
 	return fd < 0 ? -errno : fd;

@@ -249,7 +249,7 @@ static int open_lane(const struct config_source *source, const char *name,
 }
 
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, struct xdp_socket *socket,
+		    uint32_t lane, bool is_new, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];
@@ -257,6 +257,8 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 	int err;
 
 	close_socket(socket);
+	if (is_new)
+		region_free(&socket->umem);
 	host_look(&host, name);
 	if (source->offloads_off)
 		offload_off(name);

@@ -20,13 +20,13 @@ struct xdp_socket {
 
 /*
  * Opens the socket of lane @lane on @interface of @source, and attaches the
- * program, which gives it nothing until asroot_xdp_take(). The UMEM is made by
- * the first call; the next ones, for an interface that was made anew, register
- * the same memory, which consumers have mapped. Lends socket and memory.
+ * program, which gives it nothing until asroot_xdp_take(). @is_new: with a UMEM
+ * that nobody has mapped yet; else, for an interface that was made anew, with
+ * the one that the lane has. Lends socket and memory.
  * Returns 0 or -errno, logged.
  */
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, struct xdp_socket *socket,
+		    uint32_t lane, bool is_new, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply);
 
 /* Takes the packets of the lane's queue, or leaves them to the host. */

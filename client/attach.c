@@ -349,29 +349,26 @@ static int receive(struct nr_capture *capture, const struct words *words,
 	return -EPROTO;
 }
 
-static int receive_lane(struct nr_capture *capture, const struct words *words,
+/* A LANE message with its two or three descriptors, which are taken. */
+int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 			uint32_t capture_id)
 {
-	struct wire_msg answer;
 	struct nr_msg_lane msg;
 	struct lane_claim claim;
 	struct lane *lane;
-	int err = receive(capture, words, &answer, NR_MSG_LANE, sizeof(msg), 2,
-			  3);
+	int err;
 
-	if (err)
-		return err;
-	memcpy(&msg, answer.bytes, sizeof(msg));
+	memcpy(&msg, answer->bytes, sizeof(msg));
 	if (msg.return_page >= capture->lane_count ||
 	    capture->lanes[msg.return_page].arena_fd >= 0 ||
-	    (msg.region_size != 0) != (answer.fd_count == 3)) {
-		wire_close_fds(&answer);
+	    (msg.region_size != 0) != (answer->fd_count == 3)) {
+		wire_close_fds(answer);
 		return -EPROTO;
 	}
-	claim = (struct lane_claim){ .arena_fd = answer.fds[0],
-				     .ring_fd = answer.fds[1],
+	claim = (struct lane_claim){ .arena_fd = answer->fds[0],
+				     .ring_fd = answer->fds[1],
 				     .region_fd = msg.region_size ?
-							  answer.fds[2] :
+							  answer->fds[2] :
 							  -1,
 				     .lane = msg.lane,
 				     .return_page = msg.return_page,
@@ -388,6 +385,16 @@ static int receive_lane(struct nr_capture *capture, const struct words *words,
 	    lane->ring->capture_id != capture_id)
 		return -EPROTO;
 	return 0;
+}
+
+static int receive_lane(struct nr_capture *capture, const struct words *words,
+			uint32_t capture_id)
+{
+	struct wire_msg answer;
+	int err = receive(capture, words, &answer, NR_MSG_LANE,
+			  sizeof(struct nr_msg_lane), 2, 3);
+
+	return err ? err : attach_lane_message(capture, &answer, capture_id);
 }
 
 int attach_receive(struct nr_capture *capture, const struct words *words)

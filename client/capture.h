@@ -21,7 +21,10 @@ struct held {
 	uint32_t refs; /* batches out, and 1 while it is the current block */
 };
 
+struct left;
+
 struct lane {
+	struct left *left; /* the capture has moved on, see move.c */
 	/* What each look touches. */
 	const struct nr_ring *ring;
 	const struct nr_block *block; /* the current one, or NULL */
@@ -84,6 +87,17 @@ struct lane {
 	uint64_t ring_offset;
 };
 
+/* Lanes that the capture has moved away from, while batches of them are held. */
+struct left {
+	struct left *next;
+	struct nr_capture *capture;
+	struct lane *lanes;
+	unsigned lane_count;
+	unsigned held; /* blocks */
+	int return_fd;
+	void *return_map;
+};
+
 struct nr_capture {
 	struct lane *lanes; /* by return page */
 	unsigned lane_count;
@@ -91,7 +105,14 @@ struct nr_capture {
 	unsigned turn; /* the lane to look at first */
 	int worst;     /* of the reasons why lanes ended */
 	int final;     /* 0, or what next() says from now on */
+	bool follows;
 	bool broker_gone;
+	struct nr_capture *moving; /* what it will move on to, first first */
+	uint32_t move_id;	   /* of a capture in that list: */
+	unsigned move_lanes;	   /* LANE messages it has got */
+	bool is_acked;		   /* all, and said so */
+	struct left *left;
+	struct nr_stats carried; /* from the lanes it has left */
 	int broken; /* nr_capture_break(); atomic */
 	int socket;
 	int break_fd;
@@ -99,6 +120,16 @@ struct nr_capture {
 	void *return_map;
 	char channel[NR_NAME_MAX];
 };
+
+/* move.c */
+
+/* Takes a message that is no bell. */
+void move_take(struct nr_capture *capture, struct wire_msg *msg);
+/* All lanes have ended to go on elsewhere: goes there. False: it cannot yet. */
+bool move_on(struct nr_capture *capture);
+/* A block of lanes that were left was given back. */
+void move_settle(struct left *left);
+void move_free(struct nr_capture *capture);
 
 /* open.c */
 struct nr_capture *capture_new(void);
@@ -122,6 +153,13 @@ struct words;
 int attach_receive(struct nr_capture *capture, const struct words *words);
 int attach_return_pages(struct nr_capture *capture, int fd, uint32_t lanes);
 int attach_lane(struct nr_capture *capture, const struct lane_claim *claim);
+int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
+			uint32_t capture_id);
+void lanes_free(struct lane *lanes, unsigned count, void *return_map,
+		int return_fd);
+
+/* stats.c: adds what the lanes tell to @sum. */
+void stats_add(struct nr_capture *capture, struct nr_stats *sum);
 
 /* dial.c: a connection to the broker and its answers. */
 

@@ -22,6 +22,7 @@ static const struct {
 	{ ESHUTDOWN, "the broker has ended" },
 	{ ENODATA, "the source is over" },
 	{ ESTALE, "the channel was changed: attach again" },
+	{ EKEYREVOKED, "this user may not attach to the channel any more" },
 	{ EIDRM, "the channel was removed" },
 	{ ETIMEDOUT, "the broker does not answer" },
 };

@@ -16,9 +16,9 @@
 
 /*
  * The text: "v1:SOCKET,RETURN,BREAK" and for each lane, by return page,
- * ":LANE,ARENA,RING,MAP_OFFSET,MAP_SIZE,RING_OFFSET,REGION"; decimal numbers, of
- * which SOCKET, RETURN, BREAK, ARENA, RING and REGION are file descriptors.
- * REGION is the ARENA's where the packets lie in there.
+ * ":LANE,ARENA,RING,MAP_OFFSET,MAP_SIZE,RING_OFFSET", and ",REGION" where the
+ * packets do not lie in the arena; decimal numbers, of which SOCKET, RETURN,
+ * BREAK, ARENA, RING and REGION are file descriptors.
  */
 #define SPEC_VERSION "v1"
 
@@ -56,13 +56,13 @@ static bool write_spec(const struct nr_capture *capture, char *at, size_t size)
 	for (i = 0; i < capture->lane_count; i++) {
 		const struct lane *lane = &capture->lanes[i];
 
-		if (!append(&at, end, ":%u,%d,%d,%llu,%llu,%llu,%d", lane->number,
+		if (!append(&at, end, ":%u,%d,%d,%llu,%llu,%llu", lane->number,
 			    lane->arena_fd, lane->ring_fd,
 			    (unsigned long long)lane->ring_map_offset,
 			    (unsigned long long)lane->ring_map_size,
-			    (unsigned long long)lane->ring_offset,
-			    lane->region_fd >= 0 ? lane->region_fd :
-						   lane->arena_fd))
+			    (unsigned long long)lane->ring_offset) ||
+		    (lane->region_fd >= 0 &&
+		     !append(&at, end, ",%d", lane->region_fd)))
 			return false;
 	}
 	return true;
@@ -151,8 +151,17 @@ static bool read_lane(const char **at, struct spec *spec)
 {
 	uint64_t v[7];
 
-	if (spec->lane_count == NR_LANES_MAX || !read_numbers(at, "fffnnnf", v))
+	const char *start = *at;
+	bool is_loaned = false;
+
+	if (spec->lane_count == NR_LANES_MAX)
 		return false;
+	if (!read_numbers(at, "fffnnn", v)) {
+		*at = start;
+		is_loaned = true;
+		if (!read_numbers(at, "fffnnnf", v))
+			return false;
+	}
 	spec->lanes[spec->lane_count] =
 		(struct lane_claim){ .lane = (uint32_t)v[0],
 				     .arena_fd = (int)v[1],
@@ -161,8 +170,7 @@ static bool read_lane(const char **at, struct spec *spec)
 				     .ring_map_offset = v[3],
 				     .ring_map_size = v[4],
 				     .ring_offset = v[5],
-				     .region_fd = v[6] == v[1] ? -1 :
-								 (int)v[6] };
+				     .region_fd = is_loaned ? (int)v[6] : -1 };
 	spec->lane_count++;
 	return true;
 }

@@ -47,6 +47,19 @@ static void lane_deinit(struct lane *lane)
 	fd_close(lane->region_fd);
 }
 
+void lanes_free(struct lane *lanes, unsigned count, void *return_map,
+		int return_fd)
+{
+	unsigned i;
+
+	for (i = 0; lanes && i < count; i++)
+		lane_deinit(&lanes[i]);
+	if (return_map)
+		munmap(return_map, (size_t)count * NR_PAGE);
+	fd_close(return_fd);
+	free(lanes);
+}
+
 /*
  * Nothing is written to the return pages: the broker takes back what we hold
  * when the last process that has the connection hangs up, and after an export
@@ -54,19 +67,13 @@ static void lane_deinit(struct lane *lane)
  */
 void capture_free(struct nr_capture *capture)
 {
-	unsigned i;
-
 	if (!capture)
 		return;
-	for (i = 0; capture->lanes && i < capture->lane_count; i++)
-		lane_deinit(&capture->lanes[i]);
-	if (capture->return_map)
-		munmap(capture->return_map,
-		       (size_t)capture->lane_count * NR_PAGE);
-	fd_close(capture->return_fd);
+	move_free(capture);
+	lanes_free(capture->lanes, capture->lane_count, capture->return_map,
+		   capture->return_fd);
 	fd_close(capture->break_fd);
 	fd_close(capture->socket);
-	free(capture->lanes);
 	free(capture);
 }
 
@@ -131,6 +138,7 @@ static int request_init(struct nr_msg_attach *request, const char *channel,
 	request->leases = options->leases;
 	request->guarantee = options->guarantee;
 	request->budget = options->budget;
+	request->flags = options->follow ? NR_ATTACH_FOLLOWS : 0;
 	if (options->group && strlen(options->group) >= sizeof(request->group))
 		return -EINVAL;
 	if (options->group)
@@ -157,6 +165,7 @@ static int attach(struct nr_capture *capture, const char *path,
 	if (err)
 		return err;
 	memcpy(capture->channel, request->channel, sizeof(capture->channel));
+	capture->follows = request->flags & NR_ATTACH_FOLLOWS;
 	wire_init(&ack, NR_MSG_ACK, sizeof(ack), request->msg.id);
 	return dial_ask(capture->socket, &ack);
 }

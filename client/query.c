@@ -64,6 +64,13 @@ static int hand_over(struct wire_msg *answer, nr_query_fn fn, void *data)
 	return fn(&answer->msg, data);
 }
 
+static int ignore(const struct nr_msg *msg, void *data)
+{
+	(void)msg;
+	(void)data;
+	return 0;
+}
+
 static int query(const char *socket, const struct nr_msg *question,
 		 nr_query_fn fn, void *data, const struct words *words)
 {
@@ -114,4 +121,16 @@ int nr_broker_stat(const char *socket, const char *channel, nr_query_fn fn,
 	}
 	wire_init(&stat.msg, NR_MSG_STAT, sizeof(stat), 1);
 	return query(socket, &stat.msg, fn, data, &words);
+}
+
+int nr_broker_reload(const char *socket, char *error_text,
+		     size_t error_text_size)
+{
+	const struct words words = { error_text, error_text_size };
+	struct nr_msg msg;
+
+	if (error_text && error_text_size)
+		error_text[0] = '\0';
+	wire_init(&msg, NR_MSG_RELOAD, sizeof(msg), 1);
+	return query(socket, &msg, ignore, NULL, &words);
 }

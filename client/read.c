@@ -37,6 +37,8 @@ static void held_drop(struct lane *lane, uint32_t place)
 		return;
 	nr_return_give(lane->page, lane->given++, held->lease); /* K */
 	lane->free[lane->free_count++] = (uint16_t)place;
+	if (unlikely(lane->left))
+		move_settle(lane->left);
 }
 
 static void current_drop(struct lane *lane)
@@ -47,11 +49,8 @@ static void current_drop(struct lane *lane)
 
 void nr_batch_release(struct nr_batch *batch)
 {
-	if (batch->capture) {
-		struct lane *lane = &batch->capture->lanes[batch->lane_slot];
-
-		held_drop(lane, batch->lease_slot);
-	}
+	if (batch->capture)
+		held_drop(batch->lane_state, batch->lease_slot);
 	memset(batch, 0, sizeof(*batch));
 }
 
@@ -115,7 +114,7 @@ static void lane_give(struct nr_capture *capture, struct lane *lane,
 		.region_size = lane->region_size,
 		.capture = capture,
 		.lease_slot = lane->current,
-		.lane_slot = (uint32_t)(lane - capture->lanes),
+		.lane_state = lane,
 	};
 	lane->gap = 0;
 	lane->read += count;
@@ -137,6 +136,9 @@ static uint32_t cut_at_end(const struct lane *lane, uint64_t end,
 	return left < count ? (uint32_t)left : count;
 }
 
+/* Not said to anybody: the lane goes on elsewhere. */
+#define MOVED (-EREMCHG)
+
 static int end_errno(uint64_t end)
 {
 	switch (NR_END_WHY(end)) {
@@ -148,6 +150,10 @@ static int end_errno(uint64_t end)
 		return -ESTALE;
 	case NR_END_CHANNEL:
 		return -EIDRM;
+	case NR_END_DENIED:
+		return -EKEYREVOKED;
+	case NR_END_MOVED:
+		return MOVED;
 	default: /* NR_END_EVICTED, or a reason we do not know */
 		return -EPROTO;
 	}
@@ -162,8 +168,8 @@ static void lane_end(struct nr_capture *capture, struct lane *lane,
 		     uint64_t end)
 {
 	/* the worst first, for a capture whose lanes end differently */
-	static const int severity[] = { -EPROTO, -ESTALE, -EIDRM, -ESHUTDOWN,
-					-ENODATA };
+	static const int severity[] = { -EPROTO, -EKEYREVOKED, -ESTALE, -EIDRM,
+					-ESHUTDOWN, -ENODATA, MOVED };
 	size_t i;
 
 	lane->ended = end_errno(end);
@@ -173,7 +179,8 @@ static void lane_end(struct nr_capture *capture, struct lane *lane,
 		if (severity[i] == capture->worst)
 			break;
 	capture->worst = severity[i];
-	if (++capture->lanes_ended == capture->lane_count)
+	if (++capture->lanes_ended == capture->lane_count &&
+	    capture->worst != MOVED)
 		capture->final = capture->worst;
 }
 
@@ -226,12 +233,10 @@ static int lane_next(struct nr_capture *capture, struct lane *lane,
 	return 0;
 }
 
-int nr_capture_next(struct nr_capture *capture, struct nr_batch *batch)
+static int look(struct nr_capture *capture, struct nr_batch *batch)
 {
 	unsigned i;
 
-	if (unlikely(capture->final))
-		return capture->final;
 	for (i = 0; i < capture->lane_count; i++) {
 		struct lane *lane = &capture->lanes[capture->turn];
 		int r = lane->ended ? 0 : lane_next(capture, lane, batch);
@@ -245,6 +250,27 @@ int nr_capture_next(struct nr_capture *capture, struct nr_batch *batch)
 			return r;
 		}
 	}
+	return 0;
+}
+
+/* All lanes have ended, and the capture with them unless it can go on. */
+static bool goes_on(struct nr_capture *capture)
+{
+	return capture->lanes_ended == capture->lane_count &&
+	       capture->worst == MOVED && move_on(capture);
+}
+
+int nr_capture_next(struct nr_capture *capture, struct nr_batch *batch)
+{
+	int r;
+
+	if (unlikely(capture->final))
+		return capture->final;
+	do {
+		r = look(capture, batch);
+		if (likely(r))
+			return r;
+	} while (unlikely(goes_on(capture)));
 	/* it was gone before we looked: this was all */
 	if (capture->broker_gone && !capture->final)
 		capture->final = -EPIPE;
@@ -252,6 +278,24 @@ int nr_capture_next(struct nr_capture *capture, struct nr_batch *batch)
 }
 
 /* ------------------------------------------------------------------ waiting */
+
+/* The same for a capture that follows: what comes may be new memory. */
+static void drain_messages(struct nr_capture *capture)
+{
+	struct wire_msg msg;
+	int i;
+
+	for (i = 0; i < BELLS_MAX && !capture->broker_gone; i++) {
+		int r = wire_recv(capture->socket, &msg);
+
+		if (r > 0)
+			move_take(capture, &msg);
+		else if (r == -EAGAIN)
+			return;
+		else if (r != -ECONNRESET)
+			capture->broker_gone = true;
+	}
+}
 
 /*
  * Reads the bells away. A connection that was reset says so once, before what
@@ -264,6 +308,10 @@ static void drain(struct nr_capture *capture)
 	bool was_reset = false;
 	int i;
 
+	if (capture->follows) {
+		drain_messages(capture);
+		return;
+	}
 	for (i = 0; i < BELLS_MAX && !capture->broker_gone; i++) {
 		ssize_t n =
 			recv(capture->socket, bell, sizeof(bell), MSG_DONTWAIT);
@@ -312,6 +360,8 @@ int nr_capture_arm(struct nr_capture *capture)
 	for (i = 0; i < capture->lane_count; i++)
 		if (lane_has_news(&capture->lanes[i]))
 			return 1;
+	if (capture->lanes_ended == capture->lane_count)
+		return capture->moving && capture->moving->is_acked;
 	return 0;
 }
 

@@ -129,16 +129,23 @@ static size_t common_size(size_t size)
 	return size < sizeof(struct nr_stats) ? size : sizeof(struct nr_stats);
 }
 
+void stats_add(struct nr_capture *capture, struct nr_stats *sum)
+{
+	unsigned i;
+
+	for (i = 0; i < capture->lane_count; i++)
+		lane_add(&capture->lanes[i], sum);
+}
+
 int nr_capture_stats(struct nr_capture *capture, struct nr_stats *stats)
 {
-	struct nr_stats sum = { .counts_shown = 1 };
+	struct nr_stats sum = capture->carried;
 	size_t size = stats->size;
-	unsigned i;
 
 	if (size < sizeof(size))
 		return -EINVAL;
-	for (i = 0; i < capture->lane_count; i++)
-		lane_add(&capture->lanes[i], &sum);
+	sum.counts_shown = 1;
+	stats_add(capture, &sum);
 	if (!sum.counts_shown) {
 		sum.seen = 0;
 		sum.filtered = 0;

@@ -47,6 +47,8 @@
  *	-ESHUTDOWN	the broker has ended in good order
  *	-ENODATA	the source is over: every packet of the file was given
  *	-ESTALE		the channel was changed: attach again
+ *	-EKEYREVOKED	this user may not attach to the channel any more
+ *	-ETIMEDOUT	the broker did not answer in 10 s
  *	-EIDRM		the channel was removed
  *	-EINVAL		an argument is wrong
  *	-ENOMEM, ...	what the system call said
@@ -115,11 +117,17 @@ struct nr_open_options {
 	 *  packets of a flow to the same. NULL or "": get all packets. At most
 	 *  31 bytes. */
 	const char *group;
+	/** Not 0: follow the channel when the broker's configuration changes it
+	 *  (a filter, who may attach ...), without missing a packet. Else such a
+	 *  change ends the capture with -ESTALE. Whoever follows calls
+	 *  nr_capture_arm() or nr_capture_recv() at least every half a second,
+	 *  and needs recvmsg, mmap, fstat, fcntl and sendmsg then. */
+	unsigned follow;
 };
 
 #define NR_OPEN_OPTIONS_INIT                                                   \
 	{                                                                      \
-		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0         \
+		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0         \
 	}
 
 /**
@@ -225,9 +233,9 @@ struct nr_batch {
 	const uint8_t *region;
 	uint64_t region_size;
 	struct nr_capture *capture;
+	void *lane_state;
 	uint32_t lease_slot;
-	uint32_t lane_slot;
-	uint32_t reserved[3];
+	uint32_t reserved[2];
 };
 
 /**
@@ -411,6 +419,14 @@ int nr_broker_list(const char *socket, nr_query_fn fn, void *data);
  */
 int nr_broker_stat(const char *socket, const char *channel, nr_query_fn fn,
 		   void *data, char *error_text, size_t error_text_size);
+
+/**
+ * Has the broker read its configuration file again; for root. Blocks until the
+ * new one is in force. Returns 0; -EINVAL, and what is wrong with the file in
+ * @error_text, if nothing has changed; -EACCES, or as nr_capture_open().
+ */
+int nr_broker_reload(const char *socket, char *error_text,
+		     size_t error_text_size);
 
 /** One of the errors above in words; never NULL. @err may have either sign. */
 const char *nr_strerror(int err);

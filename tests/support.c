@@ -82,10 +82,11 @@ void need_root(void)
 /* --------------------------------------------------------------- guardian */
 
 /* What the test has made, in memory that the guardian sees too. */
-static struct remains {
+struct remains {
 	char dir[32];
 	char netns[NETWORKS_MAX][32];
-} *remains;
+};
+static struct remains *remains;
 static pid_t guarded; /* whose they are: a child's are its own */
 
 static void netns_path(char *path, size_t size, const char *netns)

@@ -55,7 +55,7 @@ static uint64_t now_ns(void)
 
 /* What a reader is to do, and how far it is; shared with the test. */
 struct reader {
-	uint64_t most; /* packets, then it closes; 0: until the end */
+	uint64_t most;	  /* packets, then it closes; 0: until the end */
 	bool holds_first; /* until the end, and then looks at it again */
 	int end;	  /* what must come behind the last packet */
 	/* when the packet may come at the earliest; NULL: at any time */
@@ -208,8 +208,7 @@ static void check_counts(const struct reader *reader, uint64_t packets)
 
 /* -------------------------------------------------------------------- tests */
 
-Test(replay, gives_every_byte_of_every_packet_to_eight_in_order,
-     .timeout = 240)
+Test(replay, gives_every_byte_of_every_packet_to_eight_in_order, .timeout = 240)
 {
 	struct reader *readers = readers_new(READERS, -ENODATA);
 
@@ -477,4 +476,87 @@ Test(replay, leaves_readable_what_is_held_when_it_is_killed, .timeout = 60)
 		nr_batch_release(&held[i]);
 	}
 	nr_capture_close(capture);
+}
+
+/* -------------------------------------------------------------- held batches
+ */
+
+#define HOARDED 6000
+#define BLOCKS_MAX 256 /* of an arena of 64 MiB */
+
+/* Batches, and of each block how many. */
+struct hoard {
+	struct nr_batch batches[HOARDED];
+	unsigned count;
+	unsigned left[BLOCKS_MAX];
+	unsigned blocks;
+};
+
+static unsigned block_of(const struct nr_batch *batch)
+{
+	const struct nr_arena *arena = (const void *)batch->region;
+	size_t offset = (size_t)(batch->records - batch->region);
+
+	return (unsigned)((offset - arena->block_offset) / arena->block_size);
+}
+
+/* Reads a replay to its end and keeps everything. */
+static void hoard_all(struct nr_capture *capture, struct hoard *hoard)
+{
+	struct nr_batch batch;
+	int r;
+
+	while ((r = nr_capture_recv(capture, &batch, PATIENCE_MS)) == 1) {
+		cr_assert_lt(block_of(&batch), BLOCKS_MAX);
+		hoard->blocks += hoard->left[block_of(&batch)]++ == 0;
+		cr_assert_lt(hoard->count, HOARDED);
+		hoard->batches[hoard->count++] = batch;
+	}
+	cr_assert_eq(r, -ENODATA);
+}
+
+/* Takes any one out. */
+static void release_one(struct hoard *hoard)
+{
+	unsigned i = (unsigned)rand() % hoard->count;
+	struct nr_batch *batch = &hoard->batches[i];
+
+	cr_assert(batch_is_right(batch, batch->seq));
+	hoard->blocks -= --hoard->left[block_of(batch)] == 0;
+	nr_batch_release(batch);
+	*batch = hoard->batches[--hoard->count];
+}
+
+static uint32_t held_now(void)
+{
+	broker_read_stat(&stat_now, "trace");
+	cr_assert_eq(stat_now.captures, 1);
+	return stat_now.capture[0].held;
+}
+
+Test(replay, takes_batches_back_in_any_order, .timeout = 60)
+{
+	static struct hoard hoard;
+	struct nr_capture *capture;
+
+	need_root();
+	trace_init(&trace, HOARDED, 12);
+	/* by the clock, so that blocks are read in many pieces */
+	serve("rate = 20000\n");
+	cr_assert_eq(nr_capture_open("trace", NULL, &capture), 0);
+	hoard_all(capture, &hoard);
+	cr_assert_gt(hoard.blocks, 10);
+	cr_assert_gt(hoard.count, 2 * hoard.blocks);
+	cr_assert_eq(held_now(), hoard.blocks);
+	srand(1);
+	while (hoard.count) {
+		release_one(&hoard);
+		cr_assert_eq(held_now(), hoard.blocks);
+	}
+	/* the open block is nobody's lease, but not free */
+	cr_assert_eq(stat_now.channel_lane[0].pool_used, 0);
+	cr_assert_eq(stat_now.channel_lane[0].blocks_free,
+		     stat_now.channel_lane[0].blocks - 1);
+	nr_capture_close(capture);
+	broker_stop(&broker);
 }

@@ -10,7 +10,7 @@
 #include "verbs.h"
 
 static const struct verb *const verbs[] = { &list_verb, &stat_verb,
-					    &dump_verb };
+					    &dump_verb, &reload_verb };
 
 struct values {
 	bool version;

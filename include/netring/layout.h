@@ -224,6 +224,8 @@ struct nr_ring {
 #define NR_END_EVICTED 3u  /* the capture broke the protocol */
 #define NR_END_RETIRED 4u  /* the channel has changed: attach again */
 #define NR_END_CHANNEL 5u  /* the channel is no more */
+#define NR_END_DENIED 6u   /* its user may not attach any more */
+#define NR_END_MOVED 7u	   /* it goes on where NR_MSG_MOVE said */
 
 /* ------------------------------------------------------------ return page */
 

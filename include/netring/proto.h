@@ -12,6 +12,12 @@
  *   ACK     -------------------------->            within a second
  *           <--------------------------  BELL      when a sleeper is woken
  *
+ *           <--------------------------  MOVE, LANE ...: the channel changed
+ *   ACK     -------------------------->
+ *
+ *   RELOAD  -------------------------->            (root)
+ *           <--------------------------  DONE, or ERROR: nothing has changed
+ *
  *   LIST    -------------------------->
  *           <--------------------------  CHANNEL ... DONE
  *   STAT    -------------------------->
@@ -46,6 +52,7 @@ enum nr_msg_type {
 	NR_MSG_ACK = 2,
 	NR_MSG_LIST = 3,
 	NR_MSG_STAT = 4,
+	NR_MSG_RELOAD = 5,
 	/* broker to client */
 	NR_MSG_ERROR = 64,
 	NR_MSG_ATTACHED = 65,
@@ -56,9 +63,10 @@ enum nr_msg_type {
 	NR_MSG_SOURCE = 70,
 	NR_MSG_CHANNEL_LANE = 71,
 	NR_MSG_CAPTURE = 72,
+	NR_MSG_MOVE = 73,
 };
 
-/* First bytes of every message. ACK, BELL, LIST and DONE are only this. */
+/* First bytes of every message. ACK, BELL, LIST, RELOAD and DONE are only this. */
 struct nr_msg {
 	uint16_t major;	 /* NR_ABI_MAJOR of the sender */
 	uint16_t minor;	 /* NR_ABI_MINOR of the sender */
@@ -74,10 +82,13 @@ struct nr_msg_attach {
 	uint32_t leases;    /* blocks held at once; 0: the default */
 	uint32_t guarantee; /* of these, promised; 0: the default */
 	uint32_t budget;    /* of the others, at most; 0: the default (all) */
-	uint32_t flags;	    /* 0 */
+	uint32_t flags;	    /* NR_ATTACH_* */
 	char group[NR_GROUP_MAX]; /* share its packets; empty: get all */
 	uint32_t reserved[3];
 };
+
+/* It follows a channel that changes: see NR_MSG_MOVE. */
+#define NR_ATTACH_FOLLOWS 1u
 
 /* STAT: of one channel, or of all that the asker may see. */
 struct nr_msg_stat {
@@ -93,7 +104,12 @@ struct nr_msg_error {
 	char text[NR_TEXT_MAX];
 };
 
-/* Comes with one fd: lane_count return pages, struct nr_return each. */
+/*
+ * Also MOVE: the channel has changed and gets new memory. LANE messages follow
+ * as after an attach, and are to be acknowledged within a second. Each lane
+ * goes on there when it ends with NR_END_MOVED.
+ *
+ * Comes with one fd: lane_count return pages, struct nr_return each. */
 struct nr_msg_attached {
 	struct nr_msg msg;
 	uint32_t capture_id;

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A channel's life on the lanes of its source: added to each, and freed when
+ * each has let go of it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "control.h"
+#include "lane_channel.h"
+#include "move.h"
+
+static void is_added(struct lane_command *command)
+{
+	(void)command;
+}
+
+/* To every lane, by the commands that are part of the channel. */
+static void tell_lanes(struct control_channel *channel,
+		       void (*run)(struct lane *, struct lane_command *),
+		       void (*done)(struct lane_command *))
+{
+	for (uint32_t l = 0; l < channel->source->lane_count; l++) {
+		struct channel_command *command = &channel->commands[l];
+
+		command->base = (struct lane_command){
+			.run = run,
+			.done = done,
+			.owner = channel,
+		};
+		command->channel = &channel->lane_channels[l];
+		lane_send(&channel->source->lanes[l], &command->base);
+	}
+}
+
+struct control_channel *control_channel_new(struct control *control,
+					    struct control_source *source,
+					    const struct config_channel *config)
+{
+	struct control_channel *channel = calloc(1, sizeof(*channel));
+	struct config_channel *copy = malloc(sizeof(*copy));
+
+	if (!channel || !copy) {
+		free(channel);
+		free(copy);
+		return NULL;
+	}
+	memcpy(copy, config, sizeof(*copy));
+	channel->control = control;
+	channel->config = copy;
+	channel->source = source;
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		channel->lane_channels[l].config = copy;
+	tell_lanes(channel, lane_add_channel, is_added);
+	return channel;
+}
+
+static void unlink_channel(struct control_channel *channel)
+{
+	struct control_channel **link = &channel->control->channels;
+
+	while (*link != channel)
+		link = &(*link)->next;
+	*link = channel->next;
+}
+
+static void is_removed(struct lane_command *command)
+{
+	struct control_channel *channel = command->owner;
+
+	if (--channel->pending > 0)
+		return;
+	unlink_channel(channel);
+	control_source_settle(channel->control, channel->source);
+	control_channel_free(channel);
+}
+
+void control_channel_settle(struct control_channel *channel)
+{
+	if (!channel->is_retired || channel->capture_count > 0 ||
+	    channel->pending > 0 || channel->ending > 0 ||
+	    move_concerns(channel->control, channel))
+		return;
+	channel->pending = channel->source->lane_count;
+	tell_lanes(channel, lane_remove_channel, is_removed);
+}
+
+void control_channel_retire(struct control_channel *channel)
+{
+	channel->is_retired = true;
+	control_channel_settle(channel);
+}
+
+void control_channel_free(struct control_channel *channel)
+{
+	for (uint32_t l = 0; l < NR_LANES_MAX; l++) {
+		lane_channel_deinit(&channel->lane_channels[l]);
+		arena_free(channel->arenas[l]);
+	}
+	free((void *)(uintptr_t)channel->config);
+	free(channel);
+}

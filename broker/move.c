@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Moving captures: the new memory is handed out first, then each lane switches
+ * between two packets. No packet is missed or given twice by that.
+ */
+#include "move.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "capture.h"
+#include "log.h"
+
+#define ACK_DEADLINE_NS UINT64_C(1000000000)
+
+struct move {
+	struct move *next;
+	struct control *control;
+	struct control_channel *from;
+	struct control_channel *to;
+	uint64_t deadline_ns;
+	bool is_switching;
+	uint32_t pending; /* lanes that have not switched */
+	struct move_command commands[NR_LANES_MAX];
+};
+
+/* Its capture is on the channel that is left. */
+static bool concerns(const struct move *move, const struct session *session)
+{
+	return session->capture && session->capture->channel == move->from;
+}
+
+void move_start(struct control_channel *from, struct control_channel *to)
+{
+	struct control *control = from->control;
+	struct move *move = calloc(1, sizeof(*move));
+	struct session *session;
+
+	from->is_retired = true;
+	if (!move) {
+		log_error("channel %s: no memory to move its captures",
+			  from->config->name);
+		return;
+	}
+	move->control = control;
+	move->from = from;
+	move->to = to;
+	move->deadline_ns = control_now_ns() + ACK_DEADLINE_NS;
+	move->next = control->moves;
+	control->moves = move;
+	for (session = control->sessions; session; session = session->next) {
+		if (!concerns(move, session) ||
+		    session->state != SESSION_ATTACHED ||
+		    !session->capture->terms.follows ||
+		    !policy_allows(control->config, to->config, &session->peer))
+			continue;
+		session->has_acked_move = false;
+		session->moving = capture_prepare_move(session->capture, to);
+	}
+	move_check(control);
+}
+
+/* ------------------------------------------------------------- the switch */
+
+static void close_stayers(struct move *move)
+{
+	struct session *session, *following;
+
+	for (session = move->control->sessions; session; session = following) {
+		following = session->next;
+		if (!concerns(move, session))
+			continue;
+		if (session->moving && session->state == SESSION_ATTACHED &&
+		    session->has_acked_move && !session->moving->is_refused) {
+			log_info("move uid %u pid %d (%s) channel %s: capture "
+				 "%u", session->peer.uid,
+				 (int)session->peer.pid,
+				 session->peer.comm_text,
+				 move->to->config->name, session->capture->id);
+			capture_has_moved(session);
+		} else if (!policy_allows(move->control->config,
+					  move->to->config, &session->peer)) {
+			session_close(session, "it is not allowed any more");
+		} else {
+			session_close(session, "the channel has changed: it has "
+					       "to attach again");
+		}
+	}
+}
+
+static void move_free(struct move *move)
+{
+	struct move **link = &move->control->moves;
+
+	while (*link != move)
+		link = &(*link)->next;
+	*link = move->next;
+	for (uint32_t l = 0; l < NR_LANES_MAX; l++)
+		free(move->commands[l].pairs);
+	free(move);
+}
+
+static struct capture *capture_of(struct subscription *sub)
+{
+	return sub->evicted.owner;
+}
+
+static void settle_pair(const struct move_pair *pair)
+{
+	struct capture_lane *cl = (struct capture_lane *)pair->to;
+	struct capture *moving;
+	struct session *session;
+
+	if (!pair->to)
+		return;
+	moving = capture_of(pair->to);
+	session = moving->session;
+	cl->is_attached = !pair->is_refused;
+	moving->is_refused |= pair->is_refused;
+	if (session->state == SESSION_CLOSING)
+		capture_detach(moving);
+	session_settle(session);
+}
+
+static void switch_is_done(struct lane_command *command)
+{
+	struct move_command *switched = (struct move_command *)command;
+	struct move *move = command->owner;
+	struct control_channel *from = move->from, *to = move->to;
+
+	for (uint32_t i = 0; i < switched->pair_count; i++)
+		settle_pair(&switched->pairs[i]);
+	if (--move->pending > 0)
+		return;
+	close_stayers(move);
+	move_free(move);
+	control_channel_settle(from);
+	control_channel_settle(to); /* it may have been replaced meanwhile */
+}
+
+/* The subscriptions of @session on @lane, in the old channel and in the new. */
+static void add_pair(struct move *move, struct move_command *command,
+		     struct session *session, const struct lane *lane)
+{
+	struct capture *capture = session->capture;
+	bool follows = session->moving && session->has_acked_move &&
+		       session->state == SESSION_ATTACHED;
+
+	for (uint32_t i = 0; i < capture->lane_count; i++) {
+		struct move_pair *pair = &command->pairs[command->pair_count];
+
+		if (capture->lanes[i].lane != lane ||
+		    !capture->lanes[i].is_attached)
+			continue;
+		*pair = (struct move_pair){ .from = &capture->lanes[i].sub };
+		pair->membership = capture->terms.membership;
+		if (follows) {
+			pair->to = &session->moving->lanes[i].sub;
+			session->pending++;
+		}
+		pair->is_denied = !policy_allows(move->control->config,
+						 move->to->config,
+						 &session->peer);
+		command->pair_count++;
+	}
+}
+
+static int switch_lane(struct move *move, uint32_t number)
+{
+	struct move_command *command = &move->commands[number];
+	struct lane *lane = &move->from->source->lanes[number];
+	struct session *session;
+	uint32_t count = 0;
+
+	for (session = move->control->sessions; session;
+	     session = session->next)
+		count += concerns(move, session);
+	command->pairs = calloc(count + 1, sizeof(*command->pairs));
+	if (!command->pairs)
+		return -ENOMEM;
+	for (session = move->control->sessions; session;
+	     session = session->next)
+		if (concerns(move, session))
+			add_pair(move, command, session, lane);
+	command->base.run = lane_move;
+	command->base.done = switch_is_done;
+	command->base.owner = move;
+	command->from = &move->from->lane_channels[number];
+	command->to = &move->to->lane_channels[number];
+	command->arena = move->to->arenas[number];
+	lane_send(lane, &command->base);
+	return 0;
+}
+
+static void switch_all(struct move *move)
+{
+	move->is_switching = true;
+	move->pending = move->from->source->lane_count;
+	for (uint32_t l = 0; l < move->from->source->lane_count; l++)
+		if (switch_lane(move, l)) {
+			log_error("channel %s: no memory to move its captures",
+				  move->from->config->name);
+			exit(1); /* the warden starts another engine */
+		}
+}
+
+static bool is_waiting(const struct move *move)
+{
+	const struct session *session = move->control->sessions;
+
+	if (control_now_ns() >= move->deadline_ns)
+		return false;
+	for (; session; session = session->next)
+		if (concerns(move, session) && session->moving &&
+		    !session->has_acked_move &&
+		    session->state == SESSION_ATTACHED)
+			return true;
+	return false;
+}
+
+void move_check(struct control *control)
+{
+	struct move *move;
+
+	for (move = control->moves; move; move = move->next)
+		if (!move->is_switching && !is_waiting(move))
+			switch_all(move);
+}
+
+uint64_t move_deadline(const struct control *control)
+{
+	const struct move *move;
+	uint64_t due = 0;
+
+	for (move = control->moves; move; move = move->next)
+		if (!move->is_switching && (!due || move->deadline_ns < due))
+			due = move->deadline_ns;
+	return due;
+}
+
+bool move_concerns(const struct control *control,
+		   const struct control_channel *channel)
+{
+	const struct move *move;
+
+	for (move = control->moves; move; move = move->next)
+		if (move->from == channel || move->to == channel)
+			return true;
+	return false;
+}
+
+void move_free_all(struct control *control)
+{
+	while (control->moves)
+		move_free(control->moves);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A mapping cannot be taken back. So a channel that changes gets new memory,
+ * and its captures move there: those that may, and said at attach that they
+ * can. The others are told to attach again.
+ */
+#ifndef NETRINGD_MOVE_H
+#define NETRINGD_MOVE_H
+
+#include "control.h"
+
+/*
+ * Moves the captures of @from, which is retired, to @to. They have a second to
+ * map the new memory; then the lanes switch.
+ */
+void move_start(struct control_channel *from, struct control_channel *to);
+
+/* An acknowledgement has come, or time has passed. */
+void move_check(struct control *control);
+
+/* When to call move_check() at the latest (ns); 0: nothing moves. */
+uint64_t move_deadline(const struct control *control);
+
+/* Whether captures are being moved from or to @channel. */
+bool move_concerns(const struct control *control,
+		   const struct control_channel *channel);
+
+void move_free_all(struct control *control);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A channel that changes gets new memory. The broker sends it ahead; it is
+ * checked and mapped as at an attach, and waits until all lanes have been read
+ * to where they end here and go on there. Batches of the old memory stay
+ * valid: it is unmapped when the last of them is released.
+ */
+#include "capture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The one that is being put together, or NULL. */
+static struct nr_capture *unfinished(struct nr_capture *capture)
+{
+	struct nr_capture *last = capture->moving;
+
+	while (last && last->moving)
+		last = last->moving;
+	return last && !last->is_acked ? last : NULL;
+}
+
+/* The list holds captures that have only lanes: the socket is the first's. */
+static void discard(struct nr_capture *capture, struct nr_capture *moving)
+{
+	struct nr_capture **link = &capture->moving;
+
+	while (*link != moving)
+		link = &(*link)->moving;
+	*link = moving->moving;
+	moving->moving = NULL;
+	capture_free(moving);
+}
+
+static void take_move(struct nr_capture *capture, struct wire_msg *msg)
+{
+	struct nr_capture **link = &capture->moving, *moving;
+	struct nr_msg_attached attached;
+
+	if (msg->length < sizeof(attached) || msg->fd_count != 1 ||
+	    unfinished(capture))
+		return;
+	moving = capture_new();
+	if (!moving)
+		return;
+	while (*link)
+		link = &(*link)->moving;
+	*link = moving;
+	memcpy(&attached, msg->bytes, sizeof(attached));
+	moving->move_id = attached.capture_id;
+	msg->fd_count = 0; /* taken by the next call */
+	if (attach_return_pages(moving, msg->fds[0], attached.lane_count))
+		discard(capture, moving);
+}
+
+/*
+ * Not acknowledged is refused: the broker ends the capture with -ESTALE.
+ */
+static void take_lane(struct nr_capture *capture, struct wire_msg *msg)
+{
+	struct nr_capture *moving = unfinished(capture);
+	struct nr_msg ack;
+	int err;
+
+	if (!moving || msg->length < sizeof(struct nr_msg_lane) ||
+	    (msg->fd_count != 2 && msg->fd_count != 3))
+		return;
+	msg->fd_count = 0; /* taken by the next call */
+	err = attach_lane_message(moving, msg, moving->move_id);
+	if (!err && ++moving->move_lanes < moving->lane_count)
+		return;
+	wire_init(&ack, NR_MSG_ACK, sizeof(ack), 0);
+	if (!err)
+		err = wire_send(capture->socket, &ack, NULL, 0);
+	if (err)
+		discard(capture, moving);
+	else
+		moving->is_acked = true;
+}
+
+void move_take(struct nr_capture *capture, struct wire_msg *msg)
+{
+	if (msg->msg.type == NR_MSG_MOVE)
+		take_move(capture, msg);
+	else if (msg->msg.type == NR_MSG_LANE)
+		take_lane(capture, msg);
+	wire_close_fds(msg);
+}
+
+/* ---------------------------------------------------------------- going on */
+
+static unsigned count_held(const struct nr_capture *capture)
+{
+	unsigned held = 0, i;
+
+	for (i = 0; i < capture->lane_count; i++)
+		held += capture->lanes[i].slot_count -
+			capture->lanes[i].free_count;
+	return held;
+}
+
+static void left_free(struct left *left)
+{
+	struct left **link = &left->capture->left;
+
+	while (*link != left)
+		link = &(*link)->next;
+	*link = left->next;
+	lanes_free(left->lanes, left->lane_count, left->return_map,
+		   left->return_fd);
+	free(left);
+}
+
+void move_settle(struct left *left)
+{
+	if (--left->held == 0)
+		left_free(left);
+}
+
+bool move_on(struct nr_capture *capture)
+{
+	struct nr_capture *moving = capture->moving;
+	struct left *left;
+	unsigned i;
+
+	if (!moving || !moving->is_acked)
+		return false;
+	left = malloc(sizeof(*left));
+	if (!left)
+		return false;
+	stats_add(capture, &capture->carried);
+	*left = (struct left){ capture->left,	     capture,
+			       capture->lanes,	     capture->lane_count,
+			       count_held(capture),  capture->return_fd,
+			       capture->return_map };
+	capture->left = left;
+	for (i = 0; i < left->lane_count; i++)
+		left->lanes[i].left = left;
+	capture->lanes = moving->lanes;
+	capture->lane_count = moving->lane_count;
+	capture->return_fd = moving->return_fd;
+	capture->return_map = moving->return_map;
+	capture->lanes_ended = 0;
+	capture->worst = 0;
+	capture->turn = 0;
+	moving->lanes = NULL;
+	moving->lane_count = 0;
+	moving->return_fd = -1;
+	moving->return_map = NULL;
+	discard(capture, moving);
+	if (left->held == 0)
+		left_free(left);
+	return true;
+}
+
+void move_free(struct nr_capture *capture)
+{
+	while (capture->moving)
+		discard(capture, capture->moving);
+	while (capture->left)
+		left_free(capture->left);
+}

@@ -1,0 +1,752 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Consumers against memory and processes: what they are given cannot be
+ * written, by any call there is; it holds what their channel lets through and
+ * nothing else; and neither engine nor warden can be touched.
+ */
+#include "scene.h"
+
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/falloc.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+static struct scene scene;
+
+/* ------------------------------------------------------------------ writing */
+
+#define MARK "written by attack"
+
+/* A descriptor that was handed out, and its mapping. */
+struct target {
+	const char *name;
+	int fd;
+	uint8_t *map;
+	size_t size;
+};
+
+/* Each tries to get MARK to @offset. What it returns counts for nothing. */
+static void by_mapping_it_writable(struct target *target, size_t offset)
+{
+	void *map = mmap(NULL, target->size, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 target->fd, 0);
+
+	if (map != MAP_FAILED)
+		memcpy((uint8_t *)map + offset, MARK, sizeof(MARK));
+}
+
+static void by_mprotect(struct target *target, size_t offset)
+{
+	if (mprotect(target->map, target->size, PROT_READ | PROT_WRITE) == 0)
+		memcpy(target->map + offset, MARK, sizeof(MARK));
+}
+
+static void by_mprotect_of_a_new_mapping(struct target *target, size_t offset)
+{
+	void *map = mmap(NULL, target->size, PROT_READ, MAP_SHARED_VALIDATE,
+			 target->fd, 0);
+
+	if (map != MAP_FAILED &&
+	    mprotect(map, target->size, PROT_READ | PROT_WRITE | PROT_EXEC) ==
+		    0)
+		memcpy((uint8_t *)map + offset, MARK, sizeof(MARK));
+}
+
+static void by_private_mapping(struct target *target, size_t offset)
+{
+	void *map = mmap(NULL, target->size, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE, target->fd, 0);
+
+	/* Allowed: it is a copy. */
+	if (map != MAP_FAILED) {
+		memcpy((uint8_t *)map + offset, MARK, sizeof(MARK));
+		msync(map, target->size, MS_SYNC);
+		munmap(map, target->size);
+	}
+}
+
+static void write_all_ways(int fd, size_t offset)
+{
+	struct iovec iov = { (void *)(uintptr_t)MARK, sizeof(MARK) };
+	off_t at = (off_t)offset, from = 0;
+	FILE *file = tmpfile();
+
+	(void)!pwrite(fd, MARK, sizeof(MARK), at);
+	lseek(fd, at, SEEK_SET);
+	(void)!write(fd, MARK, sizeof(MARK));
+	(void)!pwritev2(fd, &iov, 1, at, RWF_HIPRI);
+	fwrite(MARK, sizeof(MARK), 1, file);
+	fflush(file);
+	(void)!sendfile(fd, fileno(file), &from, sizeof(MARK));
+	from = 0;
+	at = (off_t)offset;
+	(void)!copy_file_range(fileno(file), &from, fd, &at, sizeof(MARK), 0);
+	fclose(file);
+}
+
+static void by_writing(struct target *target, size_t offset)
+{
+	write_all_ways(target->fd, offset);
+}
+
+static void by_splice(struct target *target, size_t offset)
+{
+	loff_t at = (loff_t)offset;
+	int pipes[2];
+
+	if (pipe(pipes))
+		return;
+	(void)!write(pipes[1], MARK, sizeof(MARK));
+	(void)!splice(pipes[0], NULL, target->fd, &at, sizeof(MARK),
+		      SPLICE_F_MOVE);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void reopen(struct target *target, size_t offset, int flags)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", target->fd);
+	fd = open(path, flags);
+	if (fd < 0)
+		return;
+	by_mapping_it_writable(&(struct target){ target->name, fd, NULL,
+						 target->size },
+			       offset);
+	write_all_ways(fd, offset);
+	close(fd);
+}
+
+static void by_reopening(struct target *target, size_t offset)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", target->fd);
+	chmod(path, 0666);
+	fchmod(target->fd, 0666);
+	fchown(target->fd, getuid(), getgid());
+	reopen(target, offset, O_RDWR);
+	reopen(target, offset, O_WRONLY);
+	reopen(target, offset, O_RDWR | O_TRUNC);
+	reopen(target, offset, O_RDONLY);
+}
+
+static void by_map_files(struct target *target, size_t offset)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx",
+		 (unsigned long)target->map,
+		 (unsigned long)target->map + target->size);
+	fd = open(path, O_RDWR);
+	if (fd >= 0)
+		write_all_ways(fd, offset);
+}
+
+static void by_proc_mem(struct target *target, size_t offset)
+{
+	int fd = open("/proc/self/mem", O_RDWR);
+
+	(void)!pwrite(fd, MARK, sizeof(MARK),
+		      (off_t)(uintptr_t)(target->map + offset));
+	close(fd);
+}
+
+static void by_process_vm_writev(struct target *target, size_t offset)
+{
+	struct iovec local = { (void *)(uintptr_t)MARK, sizeof(MARK) };
+	struct iovec remote = { target->map + offset, sizeof(MARK) };
+
+	(void)!process_vm_writev(getpid(), &local, 1, &remote, 1, 0);
+}
+
+/* The kernel writes for us: into the mapping, from a file. */
+static void by_read(struct target *target, size_t offset)
+{
+	int pipes[2];
+
+	if (pipe(pipes))
+		return;
+	(void)!write(pipes[1], MARK, sizeof(MARK));
+	(void)!read(pipes[0], target->map + offset, sizeof(MARK));
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void by_ptrace_of_a_child(struct target *target, size_t offset)
+{
+	static const char mark[] = MARK;
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		raise(SIGSTOP);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	for (size_t i = 0; i + sizeof(long) <= sizeof(mark);
+	     i += sizeof(long)) {
+		long word;
+
+		memcpy(&word, mark + i, sizeof(word));
+		ptrace(PTRACE_POKEDATA, pid, target->map + offset + i, word);
+	}
+	ptrace(PTRACE_CONT, pid, NULL, NULL);
+	waitpid(pid, &status, 0);
+}
+
+static void by_madvise(struct target *target, size_t offset)
+{
+	uint8_t *at = target->map + (offset & ~(size_t)(NR_PAGE - 1));
+
+	madvise(at, NR_PAGE, MADV_REMOVE);
+	madvise(at, NR_PAGE, MADV_FREE);
+	madvise(at, NR_PAGE, MADV_DONTNEED);
+	madvise(at, NR_PAGE, MADV_POPULATE_WRITE);
+	madvise(at, NR_PAGE, MADV_HWPOISON);
+	madvise(target->map, target->size, MADV_REMOVE);
+}
+
+static void by_hole(struct target *target, size_t offset)
+{
+	static const int modes[] = {
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		FALLOC_FL_ZERO_RANGE,
+		FALLOC_FL_COLLAPSE_RANGE,
+		FALLOC_FL_INSERT_RANGE,
+	};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		fallocate(target->fd, modes[i], 0, (off_t)target->size);
+		fallocate(target->fd, modes[i],
+			  (off_t)(offset & ~(size_t)(NR_PAGE - 1)), NR_PAGE);
+	}
+}
+
+static void by_truncating(struct target *target, size_t offset)
+{
+	(void)!ftruncate(target->fd, (off_t)offset);
+	(void)!ftruncate(target->fd, 0);
+	(void)!ftruncate(target->fd, (off_t)target->size * 2);
+}
+
+static void by_seals(struct target *target, size_t offset)
+{
+	/* More of them would be as bad: the broker could not write. */
+	fcntl(target->fd, F_ADD_SEALS, F_SEAL_WRITE);
+	fcntl(target->fd, F_ADD_SEALS, 0);
+	fcntl(target->fd, F_SETFL, O_RDWR);
+	fcntl(target->fd, F_SETLEASE, F_WRLCK);
+	by_mapping_it_writable(target, offset);
+}
+
+static void by_userfaultfd(struct target *target, size_t offset)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)target->map & ~(uintptr_t)(NR_PAGE - 1),
+			   target->size },
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+	};
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	(void)offset;
+	if (fd < 0)
+		return;
+	ioctl(fd, UFFDIO_API, &api);
+	ioctl(fd, UFFDIO_REGISTER, &reg);
+	close(fd);
+}
+
+static const struct {
+	const char *name;
+	void (*write)(struct target *target, size_t offset);
+} ways[] = {
+	{ "a writable mapping", by_mapping_it_writable },
+	{ "mprotect", by_mprotect },
+	{ "mprotect of a new mapping", by_mprotect_of_a_new_mapping },
+	{ "a private mapping", by_private_mapping },
+	{ "write and its kind", by_writing },
+	{ "splice", by_splice },
+	{ "a second description", by_reopening },
+	{ "map_files", by_map_files },
+	{ "/proc/self/mem", by_proc_mem },
+	{ "process_vm_writev", by_process_vm_writev },
+	{ "read", by_read },
+	{ "ptrace", by_ptrace_of_a_child },
+	{ "madvise", by_madvise },
+	{ "fallocate", by_hole },
+	{ "ftruncate", by_truncating },
+	{ "seals", by_seals },
+	{ "userfaultfd", by_userfaultfd },
+};
+
+/* Through a mapping of its own: the attacked one may be ruined. */
+static bool has_mark(const struct target *target)
+{
+	uint8_t *map =
+		mmap(NULL, target->size, PROT_READ, MAP_SHARED, target->fd, 0);
+	bool found = memmem(map, target->size, MARK, sizeof(MARK)) != NULL;
+
+	munmap(map, target->size);
+	return found;
+}
+
+/* Size, allocation and the header's constant part are what they were. */
+static bool is_whole(const struct target *target, const struct stat *before,
+		     const void *header)
+{
+	struct stat now;
+	void *map =
+		mmap(NULL, target->size, PROT_READ, MAP_SHARED, target->fd, 0);
+	bool same = memcmp(map, header, 64) == 0;
+
+	munmap(map, target->size);
+	return fstat(target->fd, &now) == 0 && same &&
+	       now.st_size == before->st_size &&
+	       now.st_blocks == before->st_blocks &&
+	       now.st_mode == before->st_mode && now.st_uid == before->st_uid;
+}
+
+static int attack_target(struct target *target)
+{
+	uint8_t header[64];
+	struct stat stat;
+
+	must(fstat(target->fd, &stat) == 0);
+	must((size_t)stat.st_size >= target->size);
+	must((stat.st_mode & 0777) == 0400);
+	must(stat.st_uid != getuid());
+	memcpy(header, target->map, sizeof(header));
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		const size_t offsets[] = { 0, NR_PAGE, target->size / 2,
+					   target->size - NR_PAGE };
+
+		for (size_t o = 0; o < 4; o++)
+			ways[i].write(target, offsets[o]);
+		if (has_mark(target) || !is_whole(target, &stat, header)) {
+			fprintf(stderr, "%s: changed by %s\n", target->name,
+				ways[i].name);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static int write_everywhere(void *data)
+{
+	struct nr_capture *capture = scene_open("all");
+	struct lane *lane;
+	struct target arena, ring;
+
+	(void)data;
+	must(capture);
+	lane = &capture->lanes[0];
+	arena = (struct target){ "arena", lane->arena_fd,
+				 (uint8_t *)(uintptr_t)lane->arena,
+				 lane->arena_size };
+	ring = (struct target){ "ring", lane->ring_fd, lane->ring_map,
+				lane->ring_map_size };
+	ring.map = mmap(NULL, ring.size, PROT_READ, MAP_SHARED, ring.fd, 0);
+	must(ring.map != MAP_FAILED);
+	return attack_target(&arena) || attack_target(&ring);
+}
+
+Test(attacks, no_call_writes_what_a_consumer_was_given)
+{
+	scene_start(&scene, NULL);
+	attack(write_everywhere, NULL, 1);
+	scene_end(&scene);
+}
+
+static int store_into_arena(void *data)
+{
+	struct nr_capture *capture = scene_open("all");
+
+	(void)data;
+	must(capture);
+	*(volatile uint8_t *)(uintptr_t)capture->lanes[0].arena = 1;
+	return 0;
+}
+
+static int store_into_ring(void *data)
+{
+	struct nr_capture *capture = scene_open("all");
+
+	(void)data;
+	must(capture);
+	*(volatile uint64_t *)(uintptr_t)&capture->lanes[0].ring->head = 1;
+	return 0;
+}
+
+Test(attacks, a_plain_store_is_a_fault)
+{
+	scene_start(&scene, NULL);
+	cr_assert_eq(
+		child_wait(child_start(ATTACKER_UID, store_into_arena, NULL)),
+		256 + SIGSEGV);
+	cr_assert_eq(
+		child_wait(child_start(ATTACKER_UID, store_into_ring, NULL)),
+		256 + SIGSEGV);
+	scene_end(&scene);
+}
+
+/* ---------------------------------------------------------- the return page */
+
+static long bpf(int command, union bpf_attr *attr)
+{
+	return syscall(SYS_bpf, command, attr, sizeof(*attr));
+}
+
+static int abuse_return_page(void *data)
+{
+	struct nr_capture *capture = scene_open("all");
+	union bpf_attr attr = { .map_fd = 0 };
+	uint8_t value[NR_PAGE] = { 0 };
+	uint32_t key = 0, next;
+	struct stat stat;
+	int fd;
+
+	(void)data;
+	must(capture);
+	fd = capture->return_fd;
+	must(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		       NR_PAGE) < 0);
+	must(ftruncate(fd, 0) < 0);
+	must(madvise(capture->return_map, NR_PAGE, MADV_REMOVE) < 0);
+	must(fstat(fd, &stat) == 0 && !S_ISREG(stat.st_mode));
+	/* Without our mapping only the engine's keeps it from being frozen. */
+	munmap(capture->return_map, NR_PAGE);
+	attr.map_fd = (uint32_t)fd;
+	must(bpf(BPF_MAP_FREEZE, &attr) < 0);
+	attr.key = (uintptr_t)&key;
+	attr.value = (uintptr_t)value;
+	bpf(BPF_MAP_UPDATE_ELEM, &attr);
+	bpf(BPF_MAP_DELETE_ELEM, &attr);
+	/* Other maps are not to be had by their numbers. */
+	for (uint32_t id = 0; id < 10000; id++) {
+		memset(&attr, 0, sizeof(attr));
+		attr.map_id = id;
+		must(bpf(BPF_MAP_GET_FD_BY_ID, &attr) < 0);
+	}
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = (uint32_t)fd;
+	attr.key = (uintptr_t)&key;
+	attr.next_key = (uintptr_t)&next;
+	bpf(BPF_MAP_GET_NEXT_KEY, &attr);
+	must(mmap(NULL, NR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) !=
+	     MAP_FAILED);
+	must(mmap(NULL, NR_PAGE * 2, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		  0) == MAP_FAILED);
+	return 0;
+}
+
+static int attach_and_read(void *data)
+{
+	struct nr_capture *capture = scene_open(data);
+	struct nr_batch batch;
+
+	must(capture);
+	for (int i = 0; i < 10; i++) {
+		must(nr_capture_recv(capture, &batch, 5000) == 1);
+		nr_batch_release(&batch);
+	}
+	nr_capture_close(capture);
+	return 0;
+}
+
+Test(attacks, a_return_page_cannot_be_frozen_or_punched)
+{
+	scene_start(&scene, NULL);
+	attack(abuse_return_page, NULL, 1);
+	/* The same page, given to the same user again. */
+	attack(attach_and_read, (void *)(uintptr_t) "all", 1);
+	scene_end(&scene);
+}
+
+/* ----------------------------------------------------------------- scanning */
+
+/*
+ * Counts the marks in all shared memory that came with the attach: memfds and
+ * BPF maps (the test's own shared memory is neither).
+ */
+static int scan(size_t *bytes)
+{
+	FILE *file = fopen("/proc/self/maps", "re");
+	char line[512], rights[8];
+	unsigned long from, to;
+	int found = 0;
+
+	*bytes = 0;
+	while (fgets(line, sizeof(line), file)) {
+		const char *at, *end;
+
+		if (!strstr(line, "memfd:") && !strstr(line, "bpf"))
+			continue;
+		if (sscanf(line, "%lx-%lx %7s", &from, &to, rights) != 3 ||
+		    rights[0] != 'r')
+			continue;
+		at = (const char *)from;
+		end = (const char *)to;
+		*bytes += to - from;
+		while ((at = memmem(at, (size_t)(end - at), SCENE_MARK,
+				    sizeof(SCENE_MARK) - 1))) {
+			found++;
+			at++;
+		}
+	}
+	fclose(file);
+	return found;
+}
+
+struct scanning {
+	const char *channel;
+	bool may_find;
+};
+
+static int scan_while_traffic_flows(void *data)
+{
+	const struct scanning *scanning = data;
+	struct nr_capture *capture = scene_open(scanning->channel);
+	uint64_t end = scene_now_ns() + UINT64_C(1500000000);
+	int found = 0;
+	size_t bytes;
+
+	must(capture);
+	do {
+		found += scan(&bytes);
+		must(bytes >= capture->lanes[0].arena_size);
+		must(scanning->may_find || found == 0);
+	} while (scene_now_ns() < end);
+	must(!scanning->may_find || found > 0);
+	return 0;
+}
+
+Test(attacks, scanning_memory_finds_what_the_channel_lets_through_and_no_more)
+{
+	struct scanning all = { "all", true };
+	struct scanning none = { "none", false };
+	struct scanning cut = { "short", false };
+
+	scene_start(&scene, NULL);
+	attack(scan_while_traffic_flows, &none, 1);
+	attack(scan_while_traffic_flows, &cut, 1);
+	/* The scan can find something, where something is. */
+	attack(scan_while_traffic_flows, &all, 1);
+	scene_end(&scene);
+}
+
+static int open_closed_channel(void *data)
+{
+	struct nr_capture *capture;
+
+	(void)data;
+	must(nr_capture_open("closed", NULL, &capture) == -EACCES);
+	return 0;
+}
+
+Test(attacks, a_channel_of_others_is_not_to_be_had)
+{
+	scene_start(&scene, NULL);
+	attack(open_closed_channel, NULL, 1);
+	scene_end(&scene);
+}
+
+/* ------------------------------------------------------------ the processes */
+
+static int touch_process(pid_t pid)
+{
+	static const char *const files[] = { "mem",   "maps",	  "environ",
+					     "stack", "auxv",	  "syscall",
+					     "fd/3",  "map_files" };
+	char bytes[8] = "";
+	struct iovec local = { bytes, sizeof(bytes) };
+	struct iovec remote = { (void *)0x400000, 8 };
+	struct rlimit limit = { 0, 0 };
+	struct sched_param param = { 0 };
+	cpu_set_t set;
+	char path[64];
+	int fd, pidfd;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+		char c;
+
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, files[i]);
+		fd = open(path, O_RDONLY);
+		must(fd < 0 || read(fd, &c, 1) <= 0);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
+	must(open(path, O_WRONLY) < 0);
+	/* SIGCONT may go to anybody of the same session, and does nothing. */
+	for (int signal = 0; signal < 65; signal++)
+		must(signal == SIGCONT || kill(pid, signal) < 0);
+	must(ptrace(PTRACE_ATTACH, pid, NULL, NULL) < 0);
+	must(ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0);
+	must(process_vm_writev(pid, &local, 1, &remote, 1, 0) < 0);
+	must(process_vm_readv(pid, &local, 1, &remote, 1, 0) < 0);
+	must(prlimit(pid, RLIMIT_NOFILE, &limit, NULL) < 0);
+	must(sched_setaffinity(pid, sizeof(set), &set) < 0);
+	must(sched_setscheduler(pid, SCHED_IDLE, &param) < 0);
+	must(setpriority(PRIO_PROCESS, (id_t)pid, 19) < 0);
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	must(pidfd >= 0);
+	must(syscall(SYS_pidfd_getfd, pidfd, 3, 0) < 0);
+	must(syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0);
+	return 0;
+}
+
+static int touch_broker(void *data)
+{
+	(void)data;
+	must(scene_open("all"));
+	return touch_process(scene.engine) || touch_process(scene.broker.pid);
+}
+
+Test(attacks, engine_and_warden_cannot_be_touched)
+{
+	scene_start(&scene, NULL);
+	attack(touch_broker, NULL, 1);
+	scene_end(&scene);
+}
+
+static uid_t uid_of(pid_t pid)
+{
+	char path[64];
+	char line[256];
+	unsigned uid = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	file = fopen(path, "re");
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "Uid: %u", &uid) == 1)
+			break;
+	fclose(file);
+	return uid;
+}
+
+static int be_the_engine_s_user(void *data)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	struct nr_capture *capture;
+	char text[NR_TEXT_MAX] = "";
+
+	(void)data;
+	options.error_text = text;
+	options.error_text_size = sizeof(text);
+	must(nr_capture_open("all", &options, &capture) < 0);
+	must(strstr(text, "own uid"));
+	must(ptrace(PTRACE_ATTACH, scene.engine, NULL, NULL) < 0);
+	return 0;
+}
+
+Test(attacks, who_has_the_engine_s_own_uid_is_not_served_and_cannot_trace_it)
+{
+	uid_t uid;
+
+	scene_start(&scene, NULL);
+	uid = uid_of(scene.engine);
+	cr_assert_neq(uid, 0);
+	cr_assert_eq(child_wait(child_start(uid, be_the_engine_s_user, NULL)),
+		     0);
+	cr_assert(broker_said(&scene.broker, "own uid"));
+	scene_end(&scene);
+}
+
+/* ------------------------------------------------------------ memory's cost */
+
+struct growth {
+	unsigned long rss_kb;
+	unsigned fds;
+};
+
+static struct growth growth_now(pid_t pid)
+{
+	return (struct growth){ process_rss_kb(pid), process_fds(pid) };
+}
+
+/* Keeps a mapping and the descriptors of every round as long as it can. */
+static int attach_map_close(void *data)
+{
+	unsigned rounds = *(unsigned *)data;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		struct nr_capture *capture = scene_open("all");
+		struct lane *lane;
+
+		must(capture);
+		lane = &capture->lanes[0];
+		if (i < 500) {
+			fcntl(lane->ring_fd, F_DUPFD, 0);
+			fcntl(capture->return_fd, F_DUPFD, 0);
+			mmap(NULL, NR_PAGE, PROT_READ, MAP_SHARED,
+			     lane->ring_fd, 0);
+			mmap(NULL, NR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			     capture->return_fd, 0);
+		}
+		nr_capture_close(capture);
+	}
+	return 0;
+}
+
+static bool is_alone(void)
+{
+	static struct broker_stat stat;
+
+	broker_read_stat(&stat, "all");
+	return stat.captures == 1;
+}
+
+Test(attacks, attaching_mapping_and_closing_for_ever_costs_no_memory)
+{
+	unsigned first = 64, many = 1000;
+	struct growth engine, warden, now;
+
+	/* All descriptors that it kept are its own to have. */
+	scene_start(&scene, "attach_rate = 100000");
+	attack(attach_map_close, &first, 1);
+	eventually(is_alone());
+	engine = growth_now(scene.engine);
+	warden = growth_now(scene.broker.pid);
+	attack(attach_map_close, &many, 1);
+	eventually(is_alone());
+	now = growth_now(scene.engine);
+	fprintf(stderr, "engine: %lu kB and %u fds, then %lu kB and %u fds\n",
+		engine.rss_kb, engine.fds, now.rss_kb, now.fds);
+	/* A slice a round would be 12 MB, a page 4 MB, a capture 5 MB. */
+	cr_assert_lt(now.rss_kb, engine.rss_kb + 3000);
+	cr_assert_leq(now.fds, engine.fds + 1);
+	now = growth_now(scene.broker.pid);
+	cr_assert_lt(now.rss_kb, warden.rss_kb + 500);
+	cr_assert_eq(now.fds, warden.fds);
+	scene_end(&scene);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* netringd's command line: what it refuses, its socket, its end. */
+#include "command.h"
+#include "support.h"
+#include "trace.h"
+
+#include <criterion/criterion.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct command c, other;
+
+static bool has(const char *text, const char *part)
+{
+	if (!strstr(text, part))
+		fprintf(stderr, "there is no \"%s\" in:\n%s\n", part, text);
+	return strstr(text, part) != NULL;
+}
+
+static bool is_there(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* ---------------------------------------------------------------- bad input */
+
+static const char *write_config(const char *text)
+{
+	const char *path = test_path("netringd.conf");
+	FILE *file = fopen(path, "we");
+
+	cr_assert(file && fputs(text, file) >= 0 && fclose(file) == 0);
+	return path;
+}
+
+#define SOURCE "[source s]\nbackend = replay\nfile = /dev/null\n"
+#define CHANNEL "[channel c]\nsource = s\n"
+#define NAME_64                                                                \
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+/* What only those see that look further than the text. */
+static const struct wrong {
+	const char *text;
+	unsigned line;
+	const char *words; /* what would be right */
+} wrong[] = {
+	{ SOURCE "speed = 3\n" CHANNEL, 4, "unknown key speed" },
+	{ SOURCE "wiat = 3\n" CHANNEL, 4, "did you mean wait?" },
+	{ SOURCE "wait = 3x\n" CHANNEL, 4, "number from 1 to 1024" },
+	{ SOURCE "wait = 0\n" CHANNEL, 4, "number from 1 to 1024" },
+	{ SOURCE "wait = 99999999999999999999\n" CHANNEL, 4, "number from" },
+	{ SOURCE CHANNEL "arena = 5M\n", 6, "multiple of 2M" },
+	{ SOURCE "[channel c]\nallow = everyone\n", 4, "source" },
+	{ SOURCE "[channel c]\nsource = t\n", 5, "must be one of: s" },
+	{ SOURCE CHANNEL "filter = port http or\n", 6, "pcap filter" },
+	{ SOURCE "[channel " NAME_64 "]\nsource = s\n", 4, "63 characters" },
+	{ "[source s]\ninterface = 0123456789abcdef\n" CHANNEL, 2, "interface" },
+	{ SOURCE "[chanel c]\nsource = s\n", 4, "did you mean channel?" },
+	{ SOURCE "nonsense\n" CHANNEL, 4, "KEY = VALUE" },
+	{ SOURCE CHANNEL "allow = user:no-such-user\n", 6, "no-such-user" },
+	{ SOURCE, 1, "there is no channel" },
+	{ "", 1, "there is no channel" },
+};
+static const struct wrong wrong_in_world[] = {
+	{ "[source s]\ninterface = nonesuch\n" CHANNEL, 1,
+	  "no interface 'nonesuch'" },
+	{ "[source s]\nbackend = replay\nfile = /nonesuch.pcap\n" CHANNEL, 3,
+	  "/nonesuch.pcap" },
+	{ "[source s]\nbackend = replay\nfile = /\n" CHANNEL, 3, "directory" },
+};
+
+static void check_refused(const struct wrong *w, const char *options)
+{
+	const char *path = write_config(w->text);
+	char where[160];
+
+	snprintf(where, sizeof(where), "%s:%u: ", path, w->line);
+	cr_assert_eq(command_run(&c, "netringd -c %s --socket %s %s", path,
+				 test_path("broker.sock"), options),
+		     2, "status %d with %s%s", c.status, w->text, c.err);
+	cr_assert(has(c.err, where));
+	cr_assert(has(c.err, w->words));
+	cr_assert_not(is_there(test_path("broker.sock")));
+}
+
+Test(start, a_wrong_configuration_is_refused_with_line_and_remedy)
+{
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		check_refused(&wrong[i], "");
+}
+
+Test(start, check_finds_what_is_wrong_and_starts_nothing)
+{
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+		check_refused(&wrong[i], "--check");
+	cr_assert_eq(command_run(&c, "netringd --check -c %s --socket %s",
+				 write_config(SOURCE CHANNEL),
+				 test_path("broker.sock")),
+		     0, "%s", c.err);
+	cr_assert_str_eq(c.out, "");
+	cr_assert_str_eq(c.err, "");
+	cr_assert_not(is_there(test_path("broker.sock")));
+}
+
+Test(start, what_is_not_there_is_refused_with_line_and_remedy)
+{
+	for (size_t i = 0;
+	     i < sizeof(wrong_in_world) / sizeof(wrong_in_world[0]); i++)
+		check_refused(&wrong_in_world[i], "");
+}
+
+Test(start, every_mistake_of_a_file_is_told_at_once)
+{
+	cr_assert_eq(command_run(&c, "netringd -c %s",
+				 write_config("[source s]\nbackend = tape\n"
+					      "lanes = x\n[channel c]\n"
+					      "source = s\nsnaplen = -1\n")),
+		     2);
+	cr_assert_eq(lines_of(c.err, "netringd.conf:2: "), 1, "%s", c.err);
+	cr_assert_eq(lines_of(c.err, "netringd.conf:3: "), 1, "%s", c.err);
+	cr_assert_eq(lines_of(c.err, "netringd.conf:6: "), 1, "%s", c.err);
+}
+
+Test(start, wrong_arguments_are_status_2)
+{
+	static const struct {
+		const char *arguments, *words;
+	} arguments[] = {
+		{ "", "one of -c FILE, -i INTERFACE and -r FILE" },
+		{ "-i lo -r x", "one of -c FILE, -i INTERFACE and -r FILE" },
+		{ "--check", "one of -c FILE, -i INTERFACE and -r FILE" },
+		{ "-r x y", "what is 'y'?" },
+		{ "--frobnicate", "frobnicate" },
+		{ "-c", "requires an argument" },
+		{ "-c /nonesuch.conf", "/nonesuch.conf" },
+		{ "-i nonesuch", "no interface 'nonesuch'" },
+		{ "-i 0123456789abcdef", "0123456789abcdef" },
+		{ "-r /nonesuch.pcap", "/nonesuch.pcap" },
+		{ "-i lo --socket " NAME_64 NAME_64, "--socket" },
+	};
+
+	for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++) {
+		cr_assert_eq(command_run(&c, "netringd %s",
+					 arguments[i].arguments),
+			     2, "netringd %s: %d", arguments[i].arguments,
+			     c.status);
+		cr_assert(has(c.err, arguments[i].words));
+		cr_assert_str_eq(c.out, "");
+	}
+}
+
+/* --------------------------------------------------------- socket and end */
+
+static char *trace_path;
+static char *socket_path;
+
+static void prepare(void)
+{
+	struct trace trace;
+
+	trace_path = strdup(test_path("trace.pcap"));
+	socket_path = strdup(test_path("broker.sock"));
+	trace_init(&trace, 10, 1);
+	cr_assert_eq(trace_write(&trace, trace_path), 0);
+}
+
+static void done(void)
+{
+	free(trace_path);
+	free(socket_path);
+}
+
+TestSuite(socket, .init = prepare, .fini = done);
+
+static void serve(struct command *broker)
+{
+	static struct command list;
+
+	command_start(broker, geteuid(),
+		      "exec netringd -r %s --socket %s", trace_path,
+		      socket_path);
+	eventually(command_run(&list, "netring --socket %s list",
+			       socket_path) == 0);
+}
+
+Test(socket, is_removed_when_the_broker_is_told_to_end)
+{
+	static const int signals[] = { SIGTERM, SIGINT };
+
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		serve(&c);
+		cr_assert(is_there(socket_path));
+		kill(c.pid, signals[i]);
+		cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+		cr_assert_not(is_there(socket_path));
+	}
+}
+
+Test(socket, of_a_broker_that_died_is_taken_over)
+{
+	serve(&c);
+	kill(c.pid, SIGKILL);
+	cr_assert_eq(command_wait(&c), 256 + SIGKILL);
+	cr_assert(is_there(socket_path));
+	serve(&c);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+}
+
+Test(socket, is_not_taken_from_a_broker_that_lives)
+{
+	serve(&c);
+	cr_assert_eq(command_run(&other, "netringd -r %s --socket %s",
+				 trace_path, socket_path),
+		     1);
+	cr_assert(has(other.err, "another broker serves this socket"));
+	cr_assert_eq(command_run(&other, "netring --socket %s dump trace",
+				 socket_path),
+		     0);
+	cr_assert_eq(lines_of(other.out, NULL), 10);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+}
+
+Test(socket, is_not_made_where_another_file_is)
+{
+	cr_assert_eq(command_run(&c, "echo precious >%s; exec netringd -r %s "
+				     "--socket %s",
+				 socket_path, trace_path, socket_path),
+		     1);
+	cr_assert(has(c.err, socket_path));
+	cr_assert_eq(command_run(&c, "cat %s", socket_path), 0);
+	cr_assert_str_eq(c.out, "precious\n");
+}
