@@ -110,6 +110,19 @@ FLOW_INLINE void read_tag(const struct cursor *c, struct redirect_meta *meta)
 	meta->flags |= REDIRECT_VLAN | REDIRECT_VLAN_IN_BAND;
 }
 
+/* Field by field: clang 14 loses words of the structure when it copies it. */
+FLOW_INLINE void write_meta(struct redirect_meta *to,
+			    const struct redirect_meta *meta)
+{
+	to->ts_ns = meta->ts_ns;
+	to->flow_hash = meta->flow_hash;
+	to->vlan_tci = meta->vlan_tci;
+	to->vlan_tpid = meta->vlan_tpid;
+	to->flags = meta->flags;
+	to->reserved = 0;
+	to->magic = meta->magic;
+}
+
 FLOW_INLINE int redirect_frame(struct xdp_md *ctx, bool is_bound)
 {
 	struct redirect_meta meta = { .magic = REDIRECT_MAGIC };
@@ -129,7 +142,7 @@ FLOW_INLINE int redirect_frame(struct xdp_md *ctx, bool is_bound)
 	if (!bpf_xdp_adjust_meta(ctx, -(int)sizeof(meta))) {
 		front = (void *)(long)ctx->data_meta;
 		if ((void *)(front + 1) <= (void *)(long)ctx->data)
-			*front = meta;
+			write_meta(front, &meta);
 	}
 	return (int)bpf_redirect_map(&sockets, queue, XDP_PASS);
 }

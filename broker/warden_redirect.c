@@ -35,9 +35,8 @@ print_debug(enum libbpf_print_level level, const char *format, va_list args)
 	char text[1024];
 	int length = vsnprintf(text, sizeof(text), format, args);
 
-	(void)level;
-	if (length > 0)
-		log_debug("libbpf: %.*s", (int)strcspn(text, "\n"), text);
+	if (length > 0 && level != LIBBPF_DEBUG)
+		log_debug("%.*s", (int)strcspn(text, "\n"), text);
 	return length;
 }
 
