@@ -544,23 +544,31 @@ Test(config, there_must_be_a_channel)
 	refuses("", 1, "there is no channel");
 }
 
+static void xdp_refuses(const char *key, const char *words)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), LAN "backend = xdp\n%s\n" CHANNEL, key);
+	refuses(text, 4, words);
+}
+
 Test(config, an_xdp_source_has_keys_of_its_own)
 {
 	source_refuses("queues = 0", "queues belongs to backend = xdp");
-	source_refuses("backend = xdp\nring_size = 64M",
+	xdp_refuses("ring_size = 64M",
 		       "ring_size belongs to backend = af_packet");
-	source_refuses("backend = xdp\nlanes = 2", "belongs to backend");
-	source_refuses("backend = xdp\nqueues = 0, 1, 0",
+	xdp_refuses("lanes = 2", "belongs to backend");
+	xdp_refuses("queues = 0, 1, 0",
 		       "name each queue once");
-	source_refuses("backend = xdp\nqueues = some",
+	xdp_refuses("queues = some",
 		       "must be all, or a list of numbers");
-	source_refuses("backend = xdp\nframe_size = 3000",
+	xdp_refuses("frame_size = 3000",
 		       "must be a power of two");
-	source_refuses("backend = xdp\nframe_count = 4096",
+	xdp_refuses("frame_count = 4096",
 		       "must be 5632 or more");
-	source_refuses("backend = xdp\nmode = skb",
+	xdp_refuses("mode = skb",
 		       "must be auto, driver or generic");
-	source_refuses("backend = xdp\nbind = zc",
+	xdp_refuses("bind = zc",
 		       "must be auto, zerocopy or copy");
 }
 
