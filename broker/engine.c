@@ -16,6 +16,7 @@
 #include "log.h"
 #include "priv.h"
 #include "region.h"
+#include "sandbox.h"
 #include "session.h"
 
 static const struct config *map_config(void)
@@ -52,6 +53,12 @@ static void find_privilege(struct control *control)
 
 static void serve(struct control *control, const struct config *config)
 {
+	int err = sandbox_enter();
+
+	if (err) {
+		log_error("engine: cannot lock itself in: %s", strerror(-err));
+		return;
+	}
 	if (control_start(control) || priv_ready())
 		return;
 	log_info("serving %u channels of %u sources on %s",

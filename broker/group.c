@@ -52,7 +52,17 @@ static void move_slot(struct flow_group *group, uint32_t slot, uint32_t to)
 	group->members[to]->slots++;
 }
 
-/* The new member, the last, takes from those that have more than their share. */
+static uint32_t richest(const struct flow_group *group)
+{
+	uint32_t best = 0;
+
+	for (uint32_t i = 1; i < group->member_count; i++)
+		if (group->members[i]->slots > group->members[best]->slots)
+			best = i;
+	return best;
+}
+
+/* The new member, the last, takes its share from whoever has most. */
 static void give_share(struct flow_group *group)
 {
 	uint32_t last = group->member_count - 1;
@@ -64,12 +74,13 @@ static void give_share(struct flow_group *group)
 		new->slots = GROUP_SLOTS;
 		return;
 	}
-	for (uint32_t i = 0; new->slots < share; i++) {
+	for (uint32_t i = 0, from = richest(group); new->slots < share; i++) {
 		uint32_t slot = scattered(i);
-		uint32_t owner = group->table[slot];
 
-		if (owner != last && group->members[owner]->slots > share)
-			move_slot(group, slot, last);
+		if (group->table[slot] != from)
+			continue;
+		move_slot(group, slot, last);
+		from = richest(group);
 	}
 }
 

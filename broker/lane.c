@@ -68,20 +68,47 @@ static void run_commands(struct lane *lane)
 	}
 }
 
+static void collect_all(struct lane *lane)
+{
+	struct lane_channel *channel;
+
+	for (channel = lane->channels; channel; channel = channel->next)
+		lane_channel_collect(channel);
+}
+
+static void settle_all(struct lane *lane)
+{
+	struct lane_channel *channel;
+
+	for (channel = lane->channels; channel; channel = channel->next)
+		lane_channel_settle(channel);
+}
+
+static bool all_have_room(const struct lane *lane, const struct burst *burst)
+{
+	const struct lane_channel *channel;
+
+	for (channel = lane->channels; channel; channel = channel->next)
+		if (!lane_channel_has_room(channel, burst))
+			return false;
+	return true;
+}
+
 /*
- * Lossless: waits until @burst fits into @channel without refusing anybody.
- * Polls: what a consumer gives back rings no bell.
+ * Lossless: waits until @burst fits into all channels without refusing
+ * anybody. Before the first has got any of it: a command may add, remove and
+ * replace channels, and a burst is one side of it or the other. Polls: what a
+ * consumer gives back rings no bell.
  */
-static void wait_for_room(struct lane *lane, struct lane_channel *channel,
-			  const struct burst *burst)
+static void wait_for_room(struct lane *lane, const struct burst *burst)
 {
 	const struct timespec pause = { .tv_nsec = 1000000 };
 
-	while (!lane_channel_has_room(channel, burst) && !lane->must_stop) {
-		lane_channel_settle(channel);
+	while (!all_have_room(lane, burst) && !lane->must_stop) {
+		settle_all(lane);
 		nanosleep(&pause, NULL);
 		run_commands(lane);
-		lane_channel_collect(channel);
+		collect_all(lane);
 	}
 }
 
@@ -89,17 +116,15 @@ static void give_burst(struct lane *lane, const struct burst *burst)
 {
 	struct lane_channel *channel;
 
-	for (channel = lane->channels; channel; channel = channel->next) {
-		lane_channel_collect(channel);
-		if (lane->source->is_lossless)
-			wait_for_room(lane, channel, burst);
-		if (lane->must_stop)
-			return;
-		lane_channel_append(channel, burst);
-	}
-	/* Only now: a wake-up may cost a microsecond, the others wait. */
+	collect_all(lane);
+	if (lane->source->is_lossless)
+		wait_for_room(lane, burst);
+	if (lane->must_stop)
+		return;
 	for (channel = lane->channels; channel; channel = channel->next)
-		lane_channel_settle(channel);
+		lane_channel_append(channel, burst);
+	/* Only now: a wake-up may cost a microsecond, the others wait. */
+	settle_all(lane);
 }
 
 static void count_burst(struct lane *lane, const struct burst *burst)
@@ -347,13 +372,10 @@ static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 void lane_stat(struct lane *lane, struct lane_command *command)
 {
 	struct stat_command *stat = (struct stat_command *)command;
-	struct lane_channel *channel;
 	uint32_t i;
 
-	for (channel = lane->channels; channel; channel = channel->next) {
-		lane_channel_collect(channel);
-		lane_channel_settle(channel);
-	}
+	collect_all(lane);
+	settle_all(lane);
 	for (i = 0; i < stat->channel_count; i++) {
 		lane_channel_stat(stat->channels[i].channel,
 				  &stat->channels[i].msg);

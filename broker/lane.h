@@ -104,6 +104,7 @@ static inline void lane_send(struct lane *lane, struct lane_command *command)
 struct membership {
 	char name[NR_GROUP_MAX];
 	uid_t uid;
+	uint32_t epoch; /* it has been told, where it comes from */
 };
 
 /* Adds or removes a channel; one that is removed has no captures. */

@@ -64,12 +64,16 @@ static bool add_to_all(struct lane_channel *channel, struct subscription *sub,
 }
 
 static bool add_to_group(struct lane_channel *channel, struct subscription *sub,
-			 const char *name, uid_t uid, uint16_t link_type)
+			 const struct membership *membership,
+			 uint16_t link_type)
 {
-	struct flow_group *group = group_get(&channel->groups, name, uid);
+	struct flow_group *group = group_get(&channel->groups,
+					     membership->name, membership->uid);
 
 	if (!group)
 		return false;
+	if (group->epoch < membership->epoch)
+		group->epoch = membership->epoch;
 	sub->group = group;
 	if (group_join(group, sub, channel->arena, link_type) != GROUP_OK) {
 		sub->group = NULL;
@@ -97,8 +101,8 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 	if (membership->name[0])
 		sub->ring->flags = NR_RING_GROUP;
 	if (membership->name[0])
-		return add_to_group(channel, sub, membership->name,
-				    membership->uid, channel->link_type);
+		return add_to_group(channel, sub, membership,
+				    channel->link_type);
 	return add_to_all(channel, sub, channel->link_type);
 }
 
@@ -110,6 +114,8 @@ bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 	struct subscription *old = pair->from;
 
 	stream_publish(old->stream);
+	if (old->group)
+		pair->membership.epoch = old->group->epoch;
 	pair->is_refused = !pair->to || old->offence ||
 			   !lane_channel_add(to, pair->to, &pair->membership,
 					     arena, source);
@@ -274,14 +280,22 @@ void lane_channel_append(struct lane_channel *channel,
 	count(channel, burst->count, passing.count);
 }
 
+static bool pool_has(const struct lane_channel *channel, uint32_t blocks)
+{
+	const struct admission *admission = &channel->arena->admission;
+
+	return blocks <= admission->pool - admission->pool_used;
+}
+
 static bool all_have_room(const struct lane_channel *channel)
 {
 	const struct stream *stream;
+	uint32_t pool = 0;
 
 	for (stream = channel->streams; stream; stream = stream->next)
-		if (!stream_has_room(stream))
+		if (!stream_has_room(stream, &pool))
 			return false;
-	return true;
+	return pool_has(channel, pool);
 }
 
 bool lane_channel_has_room(const struct lane_channel *channel,
@@ -289,6 +303,7 @@ bool lane_channel_has_room(const struct lane_channel *channel,
 {
 	const struct stream *stream;
 	size_t bytes = 0;
+	uint32_t pool = 0;
 
 	if (!is_used(channel) || channel->is_retired || all_have_room(channel))
 		return true;
@@ -298,9 +313,9 @@ bool lane_channel_has_room(const struct lane_channel *channel,
 		bytes += cut(channel, &burst->packets[i]);
 	for (stream = channel->streams; stream; stream = stream->next)
 		if (!stream_fits(stream, burst->count, bytes) &&
-		    !stream_has_room(stream))
+		    !stream_has_room(stream, &pool))
 			return false;
-	return true;
+	return pool_has(channel, pool);
 }
 
 void lane_channel_collect(struct lane_channel *channel)

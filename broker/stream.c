@@ -103,13 +103,15 @@ void stream_remove(struct stream *stream, struct subscription *sub)
 	}
 }
 
-bool stream_has_room(const struct stream *stream)
+bool stream_has_room(const struct stream *stream, uint32_t *pool)
 {
 	const struct subscription *sub;
+	bool needs_pool = false;
 
 	for (sub = stream->subscriptions; sub; sub = sub->next)
-		if (!subscription_has_room(sub))
+		if (!subscription_has_room(sub, &needs_pool))
 			return false;
+	*pool += needs_pool;
 	return true;
 }
 

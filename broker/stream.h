@@ -70,8 +70,11 @@ void stream_turn_over(struct stream *stream, uint16_t link_type);
  */
 void stream_next_epoch(struct stream *stream, uint32_t epoch);
 
-/* Whether a turn-over now would refuse nobody. */
-bool stream_has_room(const struct stream *stream);
+/*
+ * Whether a turn-over now would refuse nobody. Adds to @pool the block that it
+ * would take from there: what streams want of it together has to be left.
+ */
+bool stream_has_room(const struct stream *stream, uint32_t *pool);
 
 /* Whether @records with together @bytes fit the open block. */
 bool stream_fits(const struct stream *stream, uint32_t records, size_t bytes);

@@ -332,10 +332,12 @@ uint64_t subscription_delivered_bytes(const struct subscription *sub)
 	return end - sub->base_bytes - sub->lost_bytes;
 }
 
-bool subscription_has_room(const struct subscription *sub)
+bool subscription_has_room(const struct subscription *sub, bool *needs_pool)
 {
-	return sub->state == SUBSCRIPTION_ENDED ||
-	       (sub->state == SUBSCRIPTION_ADMITTED &&
+	if (sub->state == SUBSCRIPTION_ENDED)
+		return true;
+	*needs_pool |= sub->grant.charged >= sub->grant.guarantee;
+	return (sub->state == SUBSCRIPTION_ADMITTED &&
 		sub->free_lease != LEASE_NONE &&
 		admission_has_room(&sub->stream->arena->admission,
 				   &sub->grant));

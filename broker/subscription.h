@@ -125,7 +125,10 @@ uint64_t subscription_delivered_bytes(const struct subscription *sub);
 void subscription_stat_backlog(const struct subscription *sub,
 			       struct nr_msg_capture *msg);
 
-/* It was offered a block and may read on. */
-bool subscription_has_room(const struct subscription *sub);
+/*
+ * It was offered a block and may be lent another; @needs_pool is set if that
+ * one would have to come from the pool.
+ */
+bool subscription_has_room(const struct subscription *sub, bool *needs_pool);
 
 #endif

@@ -335,6 +335,7 @@ static int clear_way(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			0);
+	struct stat st;
 	int err;
 
 	if (fd < 0)
@@ -347,9 +348,12 @@ static int clear_way(const struct sockaddr_un *address)
 		err = -EADDRINUSE;
 	if (err == -ENOENT)
 		return 0;
-	if (err == -ECONNREFUSED)
-		return unlink(address->sun_path) ? -errno : 0;
-	return err;
+	if (err != -ECONNREFUSED)
+		return err;
+	/* So says connect() of any other file, too. */
+	if (lstat(address->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	return unlink(address->sun_path) ? -errno : 0;
 }
 
 static int listen_on(const struct config *config,
@@ -390,6 +394,9 @@ int start_listener(const struct config *config)
 	if (err == -EADDRINUSE)
 		log_error("%s: another broker serves this socket: stop it, or "
 			  "use another (--socket)", config->socket);
+	else if (err == -ENOTSOCK)
+		log_error("%s: another file is there: use another path "
+			  "(--socket)", config->socket);
 	else if (err < 0)
 		log_error("%s: %s", config->socket, strerror(-err));
 	return err < 0 ? -1 : err;

@@ -22,10 +22,11 @@
 /* The files of a command are called by where it is. */
 static const char *file_of(const struct command *command, const char *what)
 {
-	char name[48];
+	static char path[128];
 
-	snprintf(name, sizeof(name), "%p.%s", (const void *)command, what);
-	return test_path(name);
+	snprintf(path, sizeof(path), "%s/%p.%s", test_dir(),
+		 (const void *)command, what);
+	return path;
 }
 
 /* Copies what others need to run the tool; they find it by the two paths. */
@@ -52,8 +53,8 @@ static void set_path(uid_t uid)
 
 	path[0] = '\0';
 	if (uid != geteuid())
-		used = (size_t)snprintf(path, sizeof(path), "%s/bin:",
-					test_dir());
+		used = (size_t)snprintf(path, sizeof(path),
+					"%s/bin:", test_dir());
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
 		const char *end = strrchr(programs[i], '/');
 
@@ -61,8 +62,9 @@ static void set_path(uid_t uid)
 					 "%.*s:", (int)(end - programs[i]),
 					 programs[i]);
 	}
-	snprintf(path + used, sizeof(path) - used,
-		 "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+	snprintf(
+		path + used, sizeof(path) - used,
+		"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
 	setenv("PATH", path, 1);
 }
 

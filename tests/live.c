@@ -57,8 +57,8 @@ static void keep(struct taker *taker, const struct nr_batch *batch,
 	cr_assert(bytes, "a record that points nowhere");
 	if (taker->count == taker->room) {
 		taker->room = taker->room ? 2 * taker->room : 1024;
-		taker->packets = realloc(taker->packets,
-					 taker->room * sizeof(*taken));
+		taker->packets =
+			realloc(taker->packets, taker->room * sizeof(*taken));
 		cr_assert(taker->packets);
 	}
 	taken = &taker->packets[taker->count++];
@@ -155,8 +155,7 @@ static bool has_captured(void *packets)
 	uint64_t captured = live_count().captured;
 
 	cr_assert(captured <= *(uint64_t *)packets,
-		  "captured %llu, sent only %llu",
-		  (unsigned long long)captured,
+		  "captured %llu, sent only %llu", (unsigned long long)captured,
 		  (unsigned long long)*(uint64_t *)packets);
 	return captured == *(uint64_t *)packets;
 }

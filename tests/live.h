@@ -45,8 +45,8 @@ struct live {
 	struct traffic *traffic;
 };
 void live_network(struct live *live);
-__attribute__((format(printf, 2, 3))) void
-live_broker(struct live *live, const char *config, ...);
+__attribute__((format(printf, 2, 3))) void live_broker(struct live *live,
+						       const char *config, ...);
 void live_stop(struct live *live);
 
 /* Sums over the lanes of all sources. */
@@ -84,7 +84,7 @@ struct stream_of_frames {
 	struct shared {
 		volatile sig_atomic_t must_stop;
 		uint64_t sent; /* set at its end */
-	} *shared;
+	} * shared;
 };
 void frames_start(struct stream_of_frames *frames);
 /* Returns how many it has sent. */

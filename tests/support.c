@@ -406,9 +406,13 @@ static void broker_wait(struct broker *broker)
 	setenv(NR_SOCKET_ENV, broker->socket, 1);
 }
 
+/* For words, when something else than itself fails. */
+static const struct broker *latest;
+
 static void broker_run(struct broker *broker, const char *netns,
 		       char **arguments)
 {
+	latest = broker;
 	broker->pid = fork_bound(0);
 	if (broker->pid == 0)
 		broker_exec(broker, netns, arguments);
@@ -552,7 +556,8 @@ void broker_read_stat(struct broker_stat *stat, const char *channel)
 	stat->sources = stat->channel_lanes = stat->captures = 0;
 	err = nr_broker_stat(NULL, channel, take_answer, stat, text,
 			     sizeof(text));
-	cr_assert(err == 0, "stat: %s (%s)", text, nr_strerror(err));
+	cr_assert(err == 0, "stat: %s (%s)\n%s", text, nr_strerror(err),
+		  latest ? log_text(latest) : "");
 }
 
 /* ---------------------------------------------------------------- network */

@@ -197,7 +197,8 @@ static int send_rubbish(void *data)
 		words[2] = 16 + (uint32_t)(x >> 8) % (NR_MSG_MAX - 16);
 		/* Half of them name a channel. */
 		if (x & (1 << 20))
-			memcpy(&words[4], x & (1 << 21) ? "all" : "none", 5);
+			strcpy((char *)&words[4],
+			       x & (1 << 21) ? "all" : "none");
 		(void)send(fd, words, words[2], MSG_NOSIGNAL | MSG_DONTWAIT);
 		(void)send(fd, words, words[2], MSG_NOSIGNAL | MSG_DONTWAIT);
 		close(fd);

@@ -81,8 +81,8 @@ Test(packet, every_byte_is_what_was_sent_in_order)
 			     "packet %zu", i);
 		cr_assert_eq(t->link_type, 1);
 		cr_assert_eq(t->record.interface, 0);
-		cr_assert_eq(t->record.flags & (NR_TRUNCATED | NR_VLAN | NR_GSO),
-			     0);
+		cr_assert_eq(
+			t->record.flags & (NR_TRUNCATED | NR_VLAN | NR_GSO), 0);
 	}
 	stop();
 }
@@ -254,9 +254,10 @@ static void send_on_loopback(const char *ignore_outgoing, uint64_t times)
 	unsigned out = 0;
 
 	network_run(&live.network, "ip link set lo up");
-	live_broker(&live,
-		    "[source s]\ninterface = lo\nignore_outgoing = %s\n" CHANNEL,
-		    ignore_outgoing);
+	live_broker(
+		&live,
+		"[source s]\ninterface = lo\nignore_outgoing = %s\n" CHANNEL,
+		ignore_outgoing);
 	taker_open(&taker, "all", 0);
 	for (uint64_t seq = 0; seq < 100; seq++) {
 		struct traffic_frame frame = { .seq = seq };
@@ -383,8 +384,8 @@ static size_t build_extended(uint8_t type, const uint8_t *headers,
 #define OPTIONS 60
 
 /* Routers' alert, then padded options for the target, then UDP. */
-static const uint8_t two_headers[] = { OPTIONS,	    0, 5, 2, 0, 0, 1, 0,
-				       IPPROTO_UDP, 1, 1, 12 };
+static const uint8_t two_headers[] = { OPTIONS, 0, 5,		2, 0, 0,
+				       1,	0, IPPROTO_UDP, 1, 1, 12 };
 /* The first fragment of a packet in one: an atomic fragment. */
 static const uint8_t fragment[8] = { IPPROTO_UDP };
 
@@ -395,10 +396,10 @@ Test(packet, of_ipv6_behind_extension_headers_passes_filters_as_in_tcpdump)
 	size_t sizes[2], plain = 0;
 
 	memcpy(extended, two_headers, sizeof(two_headers));
-	live_broker(&live, SOURCE
-		    "[channel udp]\nsource = s\nfilter = ip6 and udp\n"
-		    "[channel chain]\nsource = s\n"
-		    "filter = ip6 protochain 17\n");
+	live_broker(&live,
+		    SOURCE "[channel udp]\nsource = s\nfilter = ip6 and udp\n"
+			   "[channel chain]\nsource = s\n"
+			   "filter = ip6 protochain 17\n");
 	taker_open(&taker, "udp", 0);
 	taker_open(&chain, "chain", 0);
 	send_mix(1000);

@@ -45,7 +45,7 @@ static const struct traffic_frame frames[] = {
 	{ 0 },
 	{ .vlan_count = 1, .vlan = { { 0, 100 } } },
 	{ .vlan_count = 1, .vlan = { { 0, 0xe064 } } }, /* priority 7 */
-	{ .vlan_count = 1, .vlan = { { 0, 0 } } },	 /* a priority tag */
+	{ .vlan_count = 1, .vlan = { { 0, 0 } } },	/* a priority tag */
 	{ .vlan_count = 1, .vlan = { { 0x88a8, 7 } } },
 	{ .vlan_count = 2, .vlan = { { 0x88a8, 100 }, { 0x8100, 200 } } },
 	{ .vlan_count = 2, .vlan = { { 0x8100, 100 }, { 0x8100, 200 } } },
@@ -178,9 +178,8 @@ static void tag_on_sending(const char *interface, uint16_t tpid, uint16_t tci)
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "tag", "BSD",
-			       program, sizeof(program) / sizeof(program[0]),
-			       NULL);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "tag", "BSD", program,
+			       sizeof(program) / sizeof(program[0]), NULL);
 	int link;
 
 	cr_assert_geq(fd, 0, "bpf: %s", strerror(errno));
@@ -265,8 +264,7 @@ Test(packet_vlan, does_not_count_as_bytes_of_the_snap_length_of_a_source)
 
 Test(packet_vlan, counts_in_the_snap_length_of_a_channel)
 {
-	live_broker(&live,
-		    SOURCE "[channel cut]\nsource = s\nsnaplen = 54\n");
+	live_broker(&live, SOURCE "[channel cut]\nsource = s\nsnaplen = 54\n");
 	taker_open(&taker, "cut", 0);
 	send_all();
 	live_settle(&taker, 1, FRAMES);
@@ -332,13 +330,13 @@ Test(packet_vlan, is_seen_by_the_filters_of_channels)
 						"udp" };
 	struct taker takers[4];
 
-	live_broker(&live, SOURCE
-		    "[channel vlan]\nsource = s\nfilter = vlan 100\n"
-		    "[channel vlanudp]\nsource = s\n"
-		    "filter = vlan 100 and udp\n"
-		    "[channel double]\nsource = s\n"
-		    "filter = vlan 100 and vlan 200 and udp\n"
-		    "[channel udp]\nsource = s\nfilter = udp\n");
+	live_broker(&live,
+		    SOURCE "[channel vlan]\nsource = s\nfilter = vlan 100\n"
+			   "[channel vlanudp]\nsource = s\n"
+			   "filter = vlan 100 and udp\n"
+			   "[channel double]\nsource = s\n"
+			   "filter = vlan 100 and vlan 200 and udp\n"
+			   "[channel udp]\nsource = s\nfilter = udp\n");
 	for (unsigned i = 0; i < 4; i++)
 		taker_open(&takers[i], channels[i], 0);
 	send_all();

@@ -21,11 +21,11 @@
 static struct broker broker;
 static struct command c, reader;
 static struct trace trace;
-static const char *trace_path;
+static char trace_path[128];
 
 static void make_trace(uint32_t packets)
 {
-	trace_path = test_path("trace.pcap");
+	snprintf(trace_path, sizeof(trace_path), "%s/trace.pcap", test_dir());
 	trace_init(&trace, packets, 1);
 	trace.is_nano = true;
 	cr_assert_eq(trace_write(&trace, trace_path), 0);
@@ -209,7 +209,8 @@ Test(tool, dump_to_a_pipe_is_what_tcpdump_reads)
 	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
 	cr_assert_eq(lines_of(reader.out, NULL), 1000);
 	cr_assert(has(c.err, "1000 delivered"));
-	cr_assert_eq(command_run(&reader, "tcpdump -nr %s tcp", trace_path), 0);
+	cr_assert_eq(command_run(&reader, "tcpdump -nr - tcp <%s", trace_path),
+		     0, "%s", reader.err);
 	cr_assert_str_eq(c.out, reader.out, "a filter chose others");
 	broker_stop(&broker);
 }
@@ -223,7 +224,7 @@ Test(tool, dump_stops_after_as_many_packets_as_are_asked_for)
 	cr_assert_eq(command_run(&c, "netring dump trace -c 5 -w - udp | "
 				     "tcpdump -nr -"),
 		     0);
-	cr_assert_eq(lines_of(c.out, "UDP"), 5, "%s", c.out);
+	cr_assert_eq(lines_of(c.out, NULL), 5, "%s", c.out);
 	broker_stop(&broker);
 }
 
@@ -242,7 +243,8 @@ static unsigned dumped(const struct command *command)
 {
 	unsigned count;
 
-	cr_assert_eq(sscanf(command->err, "netring: %u packets dumped,", &count),
+	cr_assert_eq(sscanf(command->err, "netring: %u packets dumped,",
+			    &count),
 		     1, "%s", command->err);
 	return count;
 }
@@ -284,7 +286,8 @@ Test(tool, dump_to_a_full_disk_leaves_whole_packets_and_fails)
 		  mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
 		  mkdir(dir, 0755) == 0 &&
 		  mount("small", dir, "tmpfs", 0, "size=64k") == 0);
-	cr_assert_eq(command_run(&reader, "netring dump trace -w %s/x", dir), 1);
+	cr_assert_eq(command_run(&reader, "netring dump trace -w %s/x", dir),
+		     1);
 	cr_assert(has(reader.err, "No space left on device"));
 	cr_assert_eq(command_run(&c, "tcpdump -nr %s/x", dir), 0, "%s", c.err);
 	cr_assert_not(strstr(c.err, "truncated"), "%s", c.err);
@@ -418,9 +421,13 @@ Test(tool, wrong_usage_is_status_2_and_says_what_is_right)
 
 Test(tool, output_that_cannot_be_written_is_status_1)
 {
-	static const char *const verbs[] = { "list", "stat", "stat --json",
-					     "dump trace", "dump trace -w -",
-					     "--help", "--version" };
+	static const char *const verbs[] = { "list",
+					     "stat",
+					     "stat --json",
+					     "dump trace",
+					     "dump trace -w -",
+					     "--help",
+					     "--version" };
 
 	serve("");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
@@ -436,8 +443,8 @@ Test(tool, output_that_cannot_be_written_is_status_1)
 Test(tool, every_program_tells_its_version_and_explains_itself)
 {
 	static const char *const programs[] = {
-		"netring",	"netring list",	   "netring stat",
-		"netring dump", "netringd",	   "netring-traffic",
+		"netring",	"netring list", "netring stat",
+		"netring dump", "netringd",	"netring-traffic",
 	};
 
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {
