@@ -126,7 +126,7 @@ int config_add_interface(struct config *config, const char *spec, FILE *errors)
 {
 	size_t length = strcspn(spec, ":");
 	struct config_source *source;
-	char interface[NR_NAME_MAX], name[NR_NAME_MAX];
+	char interface[NR_NAME_MAX] = "", name[NR_NAME_MAX];
 
 	bool is_xdp = strcmp(spec + length, ":xdp") == 0;
 

@@ -315,7 +315,8 @@ static bool interfaces_parse(const struct config_key *key, const char *value,
 	(void)key, (void)field;
 	source->interface_count = 0;
 	while ((item = next_item(&value, &length))) {
-		char name[NR_NAME_MAX];
+		/* All of it is compared when the text is read again. */
+		char name[NR_NAME_MAX] = "";
 
 		snprintf(name, sizeof(name), "%.*s", (int)length, item);
 		if (!config_interface_is_valid(name)) {

@@ -124,6 +124,8 @@ struct control_source *control_source_new(struct control *control,
 					  const struct config_source *config,
 					  uint32_t index);
 int control_source_start(struct control_source *source);
+/* Gives an AF_XDP source's queues back, now; its captures may end later. */
+void control_source_close(struct control_source *source);
 /* Ends what is attached to it and waits for its lanes. */
 void control_source_stop(struct control_source *source);
 void control_source_free(struct control_source *source);

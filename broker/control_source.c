@@ -212,6 +212,33 @@ static void stop_is_done(struct lane_command *command)
 	free(command);
 }
 
+static void close_is_done(struct lane_command *command)
+{
+	sem_destroy(&((struct close_command *)command)->is_closed);
+	free(command);
+}
+
+/* Waits: another socket can have the queue only when this one has not. */
+void control_source_close(struct control_source *source)
+{
+	if (source->config->backend != BACKEND_XDP)
+		return;
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct close_command *closing = calloc(1, sizeof(*closing));
+
+		if (!closing || !source->lanes[l].has_thread) {
+			free(closing);
+			continue;
+		}
+		sem_init(&closing->is_closed, 0, 0);
+		closing->base.run = lane_close_source;
+		closing->base.done = close_is_done;
+		lane_send(&source->lanes[l], &closing->base);
+		while (sem_wait(&closing->is_closed) && errno == EINTR)
+			;
+	}
+}
+
 void control_source_stop(struct control_source *source)
 {
 	for (uint32_t l = 0; l < source->lane_count; l++) {
@@ -434,7 +461,7 @@ static void take_queue(const struct control_source *source,
 	uint32_t each = source->config->lanes;
 	int err;
 
-	if (source->config->backend != BACKEND_XDP)
+	if (source->config->backend != BACKEND_XDP || source->is_removed)
 		return;
 	err = priv_xdp_take(source->index, lane->number / each,
 			    lane->number % each, takes);
@@ -486,7 +513,8 @@ static void links_have_changed(struct control *control, struct event *event,
 	       errno == ENOBUFS)
 		;
 	for (source = control->sources; source; source = source->next) {
-		if (source->config->backend != BACKEND_XDP)
+		if (source->config->backend != BACKEND_XDP ||
+		    source->is_removed)
 			continue;
 		for (uint32_t i = 0; i < source->config->interface_count; i++)
 			note_quiet_link(control, source, i);
@@ -515,6 +543,8 @@ void control_check_links(struct control *control)
 
 	control->links_due_ns = 0;
 	for (source = control->sources; source; source = source->next) {
+		if (source->is_removed)
+			continue;
 		for (uint32_t i = 0; i < source->config->interface_count; i++) {
 			if (source->links[i].is_watched)
 				check_link(control, source, i);

@@ -414,6 +414,27 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 	lane->state = resume->state;
 }
 
+static void none_free(struct source *source)
+{
+	(void)source;
+}
+
+/* What a lane has when its source was closed: it is idle and never asks. */
+static const struct source_ops none_ops = { .free = none_free };
+static struct source none = { .ops = &none_ops, .link_type = 1 };
+
+void lane_close_source(struct lane *lane, struct lane_command *command)
+{
+	struct close_command *closing = (struct close_command *)command;
+
+	drain(lane);
+	lane->source->ops->free(lane->source);
+	lane->source = &none;
+	lane->state = NR_SOURCE_GONE;
+	lane->is_parked = true;
+	sem_post(&closing->is_closed);
+}
+
 void lane_stop(struct lane *lane, struct lane_command *command)
 {
 	(void)command;

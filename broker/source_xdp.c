@@ -109,7 +109,8 @@ static uint32_t busy_poll(struct xdp_source *s, uint32_t max, uint32_t *at)
 	return n;
 }
 
-/* --------------------------------------------------------------- the packets */
+/* --------------------------------------------------------------- the packets
+ */
 
 /* The program's clock is TAI: whole seconds away from ours. */
 static uint64_t tai_offset(void)
@@ -138,8 +139,7 @@ static void decode_bytes(struct packet *packet)
 		packet->vlan_tci = get16(packet->data + 14);
 		packet->flags |= NR_VLAN | NR_VLAN_IN_BAND;
 	}
-	packet->flow_hash =
-		flow_hash(packet->data, packet->caplen, DLT_EN10MB);
+	packet->flow_hash = flow_hash(packet->data, packet->caplen, DLT_EN10MB);
 }
 
 static void decode(const struct xdp_source *s, const struct xdp_desc *desc,
@@ -178,11 +178,11 @@ static void take(struct xdp_source *s, struct burst *burst, uint32_t count,
 		uint32_t frame = frames_at(s->frames, desc->addr);
 
 		if (i + PREFETCH < count)
-			__builtin_prefetch(
-				s->frames->base +
-				xsk_ring_cons__rx_desc(&s->rx,
-						       at + i + PREFETCH)
-					->addr - 1);
+			__builtin_prefetch(s->frames->base +
+					   xsk_ring_cons__rx_desc(
+						   &s->rx, at + i + PREFETCH)
+						   ->addr -
+					   1);
 		frames_hold(s->frames, frame);
 		s->burst_frames[i] = frame;
 		decode(s, desc, offset, &burst->packets[i]);
@@ -293,8 +293,8 @@ static int map_fill(struct xdp_source *s, const struct xdp_ring_offset *offset,
 		    uint32_t slots)
 {
 	s->fill_map_size = offset->desc + slots * sizeof(uint64_t);
-	s->fill_map = map_ring(s->socket, s->fill_map_size,
-			       XDP_UMEM_PGOFF_FILL_RING);
+	s->fill_map =
+		map_ring(s->socket, s->fill_map_size, XDP_UMEM_PGOFF_FILL_RING);
 	if (!s->fill_map)
 		return -errno;
 	s->fill = (struct xsk_ring_prod){
@@ -315,8 +315,7 @@ static int map_rings(struct xdp_source *s, const struct config_source *config)
 	socklen_t length = sizeof(offsets);
 	int err;
 
-	if (getsockopt(s->socket, SOL_XDP, XDP_MMAP_OFFSETS, &offsets,
-		       &length))
+	if (getsockopt(s->socket, SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &length))
 		return -errno;
 	if (length != sizeof(offsets))
 		return -EOPNOTSUPP; /* before 5.4: without flags */

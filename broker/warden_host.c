@@ -132,7 +132,8 @@ static bool has_default_route(const char *name, char *why, size_t size)
 		fclose(file);
 	file = found ? NULL : fopen("/proc/net/ipv6_route", "re");
 	while (file && !found && fgets(line, sizeof(line), file))
-		found = sscanf(line, "%*32s %x %*s %*s %*s %*s %*s %*s %*s %31s",
+		found = sscanf(line,
+			       "%*32s %x %*s %*s %*s %*s %*s %*s %*s %31s",
 			       &length, interface) == 2 &&
 			length == 0 && strspn(line, "0") >= 32 &&
 			strcmp(interface, name) == 0;

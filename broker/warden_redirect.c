@@ -89,10 +89,11 @@ static void warn_of_tags(struct redirection *redirection, const char *name)
 	if (redirection->has_warned || !offload_strips_tags(name))
 		return;
 	redirection->has_warned = true;
-	log_warn("%s: rx-vlan-offload is on, and AF_XDP cannot see the tags that "
-		 "it takes off: VLANs would look untagged. Set offloads = off, "
-		 "or ethtool -K %s rxvlan off",
-		 name, name);
+	log_warn(
+		"%s: rx-vlan-offload is on, and AF_XDP cannot see the tags that "
+		"it takes off: VLANs would look untagged. Set offloads = off, "
+		"or ethtool -K %s rxvlan off",
+		name, name);
 }
 
 struct attempt {
@@ -304,7 +305,6 @@ int redirect_queue(struct redirection *redirection, uint32_t queue, int socket)
 
 void redirect_look(struct redirection *redirection, const char *name)
 {
-	if (redirection->program &&
-	    redirection->program->bss->tags_are_hidden)
+	if (redirection->program && redirection->program->bss->tags_are_hidden)
 		warn_of_tags(redirection, name);
 }

@@ -13,11 +13,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "warden_offload.h"
 
+#define BIND_TRIES 100 /* 2 ms apart */
 #define KERNEL_HEADROOM 256 /* XDP_PACKET_HEADROOM, of each frame */
 #define FRAME_SIZE_MAX 4096 /* a page: larger frames cannot be had */
 #define LINK_HEADER 22	    /* Ethernet with two tags */
@@ -39,8 +41,8 @@ static int refuse_mtu(const struct config_source *source, const char *name,
 		      uint32_t mtu)
 {
 	uint32_t room = source->frame_size - KERNEL_HEADROOM;
-	bool larger_helps = mtu + LINK_HEADER <=
-			    FRAME_SIZE_MAX - KERNEL_HEADROOM;
+	bool larger_helps =
+		mtu + LINK_HEADER <= FRAME_SIZE_MAX - KERNEL_HEADROOM;
 
 	log_error("source %s: %s has an MTU of %u, so packets of up to %u "
 		  "bytes, and frame_size = %u has room for %u: %s the MTU to "
@@ -61,7 +63,8 @@ static int check(const struct config_source *source, const char *name,
 		return -ENODEV;
 	if (host->type != ARPHRD_ETHER && host->type != ARPHRD_LOOPBACK) {
 		log_error("source %s: %s is not Ethernet: use backend = "
-			  "af_packet", source->name, name);
+			  "af_packet",
+			  source->name, name);
 		return -EPROTONOSUPPORT;
 	}
 	if (host->mtu + LINK_HEADER > source->frame_size - KERNEL_HEADROOM)
@@ -98,7 +101,8 @@ static int make_umem(const struct config_source *source,
 	if (err == REGION_NO_HUGE_PAGES) {
 		log_error("source %s: no huge pages for %llu bytes of frames; "
 			  "reserve some (vm.nr_hugepages) or set small_pages = "
-			  "yes", source->name, (unsigned long long)size);
+			  "yes",
+			  source->name, (unsigned long long)size);
 		err = -ENOMEM;
 	}
 	if (err)
@@ -130,8 +134,8 @@ static int register_umem(const struct config_source *source, int fd,
 /* The completion ring is the kernel's wish: nothing is ever sent. */
 static int make_rings(const struct config_source *source, int fd)
 {
-	int err = set_option(fd, SOL_XDP, XDP_UMEM_FILL_RING,
-			     source->fill_ring);
+	int err =
+		set_option(fd, SOL_XDP, XDP_UMEM_FILL_RING, source->fill_ring);
 
 	if (!err)
 		err = set_option(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING,
@@ -157,8 +161,8 @@ static int set_busy_poll(const struct config_source *source, int fd)
 }
 
 /* Without a word about copying the kernel tries zero-copy first. */
-static int bind_to(const struct config_source *source, int fd,
-		   unsigned ifindex, uint32_t queue, bool is_generic)
+static int bind_to(const struct config_source *source, int fd, unsigned ifindex,
+		   uint32_t queue, bool is_generic)
 {
 	struct sockaddr_xdp address = {
 		.sxdp_family = AF_XDP,
@@ -172,9 +176,22 @@ static int bind_to(const struct config_source *source, int fd,
 		address.sxdp_flags = XDP_COPY;
 	if (source->need_wakeup)
 		address.sxdp_flags |= XDP_USE_NEED_WAKEUP;
-	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ?
-		       -errno :
-		       0;
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno :
+									0;
+}
+
+/* A socket that was just closed keeps its queue until the kernel gets to it. */
+static int bind_patiently(const struct config_source *source, int fd,
+			  unsigned ifindex, uint32_t queue, bool is_generic)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+	int err = bind_to(source, fd, ifindex, queue, is_generic);
+
+	for (int i = 0; i < BIND_TRIES && err == -EBUSY; i++) {
+		nanosleep(&pause, NULL);
+		err = bind_to(source, fd, ifindex, queue, is_generic);
+	}
+	return err;
 }
 
 static bool is_zerocopy(int fd)
@@ -201,7 +218,7 @@ static int open_socket(const struct config_source *source, unsigned ifindex,
 	if (!err)
 		err = set_busy_poll(source, fd);
 	if (!err)
-		err = bind_to(source, fd, ifindex, queue, is_generic);
+		err = bind_patiently(source, fd, ifindex, queue, is_generic);
 	if (!err)
 		return fd;
 	close(fd);

@@ -240,9 +240,11 @@ BOTH(a_tag_in_the_bytes_is_in_the_record_too)
 static void push_tags(uint16_t tci)
 {
 	struct bpf_insn program[] = {
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 2,
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K,
+		  .dst_reg = 2,
 		  .imm = 0x0081 }, /* 0x8100 in network order */
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 3,
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K,
+		  .dst_reg = 3,
 		  .imm = tci },
 		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_skb_vlan_push },
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0 },
@@ -261,15 +263,15 @@ static void push_tags(uint16_t tci)
 Test(xdp, a_tag_beside_the_bytes_is_put_back_in_driver_mode)
 {
 	struct traffic_frame frame = { .seq = 7 };
-	struct traffic_frame tagged = { .seq = 7,
-					.size = 64,
-					.vlan_count = 1,
-					.vlan = { { 0, 0x123 } } };
+	struct traffic_frame tagged = {
+		.seq = 7, .size = 64, .vlan_count = 1, .vlan = { { 0, 0x123 } }
+	};
 	size_t size;
 
 	push_tags(0x123);
-	live_broker(&live, SOURCE CHANNEL "[channel v]\nsource = s\n"
-					  "filter = vlan 0x123 and udp\n",
+	live_broker(&live,
+		    SOURCE CHANNEL "[channel v]\nsource = s\n"
+				   "filter = vlan 0x123 and udp\n",
 		    "driver");
 	taker_open(&takers[0], "all", 0);
 	taker_open(&takers[1], "v", 0);
@@ -427,9 +429,8 @@ BOTH(packets_dropped_by_the_kernel_are_counted_once)
 	cr_assert_eq(s->kernel_drops, s->xdp_dropped + s->xdp_ring_full);
 	cr_assert(s->xdp_fill_empty > 0);
 	cr_assert_eq(s->xdp_invalid, 0);
-	cr_assert_eq(s->xdp_flags, strcmp(mode, "driver") ?
-					   NR_XDP | NR_XDP_GENERIC :
-					   NR_XDP);
+	cr_assert_eq(s->xdp_flags,
+		     strcmp(mode, "driver") ? NR_XDP | NR_XDP_GENERIC : NR_XDP);
 	taker_take(&takers[0]);
 	cr_assert_eq(takers[0].count, s->captured);
 	taker_close(&takers[0]);

@@ -47,8 +47,9 @@ static uint32_t program_on(const char *interface)
 
 	cr_assert_eq(bpf_xdp_query((int)if_nametoindex(interface), 0, &query),
 		     0);
-	return query.prog_id ? query.prog_id :
-	       query.drv_prog_id ? query.drv_prog_id : query.skb_prog_id;
+	return query.prog_id	 ? query.prog_id :
+	       query.drv_prog_id ? query.drv_prog_id :
+				   query.skb_prog_id;
 }
 
 static void send_frames(uint64_t first, uint64_t count)
@@ -68,8 +69,8 @@ static int open_tap(void)
 	};
 	int fd = socket(AF_PACKET, SOCK_RAW, 0);
 
-	cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&address,
-				  sizeof(address)) == 0);
+	cr_assert(fd >= 0 &&
+		  bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
 	return fd;
 }
 
@@ -175,8 +176,7 @@ Test(xdp_host, an_mtu_that_does_not_fit_a_frame_is_explained)
 	network_run(&live.network, "ip link set outside mtu 3000\n"
 				   "ip link set inside mtu 3000");
 	refuses(1, SOURCE CHANNEL, "MTU of 3000");
-	cr_assert(strstr(command.err, "frame_size = 4096"), "%s",
-		  command.err);
+	cr_assert(strstr(command.err, "frame_size = 4096"), "%s", command.err);
 	live_broker(&live, SOURCE "frame_size = 4096\n" CHANNEL);
 	taker_open(&taker, "all", 0);
 	cr_assert_eq(traffic_send_like(live.traffic, &frame, 1, 0), 0);
@@ -351,5 +351,90 @@ Test(xdp_host, every_queue_has_a_lane)
 	send_frames(0, 100);
 	taker_wait(&taker, 100);
 	taker_close(&taker);
+	live_stop(&live);
+}
+
+/* ---------------------------------------------------------------- reload */
+
+static void reload(const char *config)
+{
+	char path[140], text[NR_TEXT_MAX];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%.120s.conf", live.broker.socket);
+	file = fopen(path, "we");
+	cr_assert(file);
+	fprintf(file,
+		"[broker]\nsocket = %s\nmax_connections = 4096\n"
+		"max_captures = 4096\nmax_guaranteed = 1000000\n"
+		"attach_rate = 100000\n%s",
+		live.broker.socket, config);
+	fclose(file);
+	cr_assert_eq(nr_broker_reload(NULL, text, sizeof(text)), 0, "%s", text);
+}
+
+/* It is told that the channel has changed, after all that it was given. */
+static void expect_stale(struct nr_capture *capture)
+{
+	struct nr_batch batch;
+	int err;
+
+	while ((err = nr_capture_recv(capture, &batch, 10000)) == 1)
+		nr_batch_release(&batch);
+	cr_assert_eq(err, -ESTALE, "%s", nr_strerror(err));
+}
+
+Test(xdp_host, who_may_not_read_on_does_not_see_new_frames)
+{
+	static const char secret[] = "only for whom it is allowed now";
+	uint8_t bytes[128] = { 0 };
+	struct nr_batch batch;
+
+	live_broker(&live, SOURCE CHANNEL "allow = everyone\n");
+	taker_open(&taker, "all", 0);
+	send_frames(0, 1);
+	cr_assert_eq(nr_capture_recv(taker.capture, &batch, 10000), 1);
+	reload(SOURCE CHANNEL "allow = user:root\n");
+	expect_stale(taker.capture);
+	{
+		struct taker new;
+
+		taker_open(&new, "all", 0);
+		memcpy(bytes + 14, secret, sizeof(secret));
+		for (int i = 0; i < 300; i++)
+			cr_assert_eq(traffic_send_raw(live.traffic, bytes,
+						      sizeof(bytes)),
+				     0);
+		taker_wait(&new, 300);
+		taker_close(&new);
+	}
+	/* The old frames are mapped still: all of them. */
+	cr_assert(memmem(batch.region, batch.region_size, secret,
+			 sizeof(secret)) == NULL);
+	nr_batch_release(&batch);
+	taker_close(&taker);
+	live_stop(&live);
+}
+
+Test(xdp_host, a_source_that_changes_is_opened_as_it_is_now)
+{
+	live_broker(&live, SOURCE CHANNEL);
+	taker_open(&taker, "all", 0);
+	for (int i = 0; i < 6; i++) {
+		reload(i % 2 ? SOURCE CHANNEL :
+			       SOURCE
+			       "frame_size = 4096\nmode = generic\n" CHANNEL);
+		expect_stale(taker.capture);
+		taker_close(&taker);
+		taker_open(&taker, "all", 0);
+		send_frames(0, 100);
+		taker_wait(&taker, 100);
+	}
+	reload(SOURCE CHANNEL "[channel more]\nsource = s\nfilter = udp\n");
+	send_frames(0, 100);
+	taker_wait(&taker, 200);
+	taker_close(&taker);
+	reload("[source r]\ninterface = outside\n[channel r]\nsource = r\n");
+	eventually(program_on("inside") == 0);
 	live_stop(&live);
 }

@@ -48,8 +48,7 @@ static void attach(void)
 	cr_assert_eq(asroot_xdp_open(&source, 0, 0, true, &lane, &redirection,
 				     &reply),
 		     0);
-	cr_assert_eq(asroot_xdp_take(&source, 0, &lane, &redirection, true),
-		     0);
+	cr_assert_eq(asroot_xdp_take(&source, 0, &lane, &redirection, true), 0);
 	cr_assert_eq(bpf_obj_get_info_by_fd(redirection.link, &info, &length),
 		     0);
 	program = bpf_prog_get_fd_by_id(info.prog_id);
@@ -131,8 +130,8 @@ static uint32_t make_odd(uint8_t *packet)
 		packet[at + 1] = (uint8_t)type;
 		at += type == 0x8100 || type == 0x88a8 || type == 0x9100 ? 4 :
 									   2;
-	} while (at < 40 && (type == 0x8100 || type == 0x88a8 ||
-			     type == 0x9100));
+	} while (at < 40 &&
+		 (type == 0x8100 || type == 0x88a8 || type == 0x9100));
 	if (type == 0x0800) {
 		packet[at] = (uint8_t)(0x40 | random_number(16));
 		packet[at + 9] = next[random_number(9)];
