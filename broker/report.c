@@ -140,7 +140,6 @@ static void add_xdp(const struct report *report, struct form *form)
 			   lane->number % config->lanes, &reply))
 		return;
 	msg->kernel_drops = reply.xdp_stats.dropped + reply.xdp_stats.ring_full;
-	msg->freezes = reply.xdp_stats.fill_empty;
 	msg->xdp_dropped = reply.xdp_stats.dropped;
 	msg->xdp_ring_full = reply.xdp_stats.ring_full;
 	msg->xdp_fill_empty = reply.xdp_stats.fill_empty;

@@ -59,7 +59,7 @@ static void name_of_program(char *name, size_t size, uint32_t id)
 /* 0: there is none. */
 static uint32_t foreign_program(unsigned ifindex)
 {
-	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	struct bpf_xdp_query_opts query = { .sz = sizeof(query) };
 
 	if (bpf_xdp_query((int)ifindex, 0, &query))
 		return 0;

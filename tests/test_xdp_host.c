@@ -43,7 +43,7 @@ TestSuite(xdp_host, .init = make_network, .timeout = 300);
 /* 0: no program hangs on it. */
 static uint32_t program_on(const char *interface)
 {
-	LIBBPF_OPTS(bpf_xdp_query_opts, query);
+	struct bpf_xdp_query_opts query = { .sz = sizeof(query) };
 
 	cr_assert_eq(bpf_xdp_query((int)if_nametoindex(interface), 0, &query),
 		     0);
