@@ -167,6 +167,21 @@ BOTH(loaned_and_copied_channels_go_side_by_side)
 	live_stop(&live);
 }
 
+Test(xdp, a_lane_that_polls_the_driver_gets_all_packets)
+{
+	live_broker(&live,
+		    SOURCE "busy_poll = 50\nprefer_busy_poll = yes\n"
+			   "busy_poll_budget = 64\nneed_wakeup = no\n" CHANNEL,
+		    "driver");
+	taker_open(&takers[0], "all", 0);
+	send_mix(0, 2000);
+	live_settle(takers, 1, 2000);
+	for (uint64_t n = 0; n < 2000; n++)
+		check_packet(&takers[0].packets[n], n);
+	taker_close(&takers[0]);
+	live_stop(&live);
+}
+
 /* ---------------------------------------------------------------- records */
 
 /*
