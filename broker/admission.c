@@ -17,6 +17,7 @@ int admission_init(struct admission *admission, uint32_t block_count,
 	if (set_aside > block_count - 2)
 		set_aside = block_count - 2;
 	*admission = (struct admission){
+		.account = admission,
 		.block_count = block_count,
 		.set_aside = (uint32_t)set_aside,
 		.pool = block_count - 1 - (uint32_t)set_aside,
@@ -44,16 +45,18 @@ void admission_deinit(struct admission *admission)
 
 bool admission_promise(struct admission *admission, uint32_t count)
 {
-	if (count > admission->set_aside - admission->promised)
+	struct admission *account = admission->account;
+
+	if (count > account->set_aside - account->promised)
 		return false;
-	admission->promised += count;
+	account->promised += count;
 	return true;
 }
 
 void admission_unpromise(struct admission *admission, uint32_t count)
 {
-	assert(count <= admission->promised);
-	admission->promised -= count;
+	assert(count <= admission->account->promised);
+	admission->account->promised -= count;
 }
 
 uint32_t admission_open(struct admission *admission)
@@ -70,8 +73,11 @@ static void free_if_unused(struct admission *admission, uint32_t block)
 {
 	struct admission_block *b = &admission->blocks[block];
 
-	if (!b->is_open && b->leases == 0)
-		admission->free[admission->free_count++] = block;
+	if (b->is_open || b->leases > 0)
+		return;
+	admission->free[admission->free_count++] = block;
+	if (admission->freed)
+		admission->freed(admission->owner, block);
 }
 
 void admission_close(struct admission *admission, uint32_t block)
@@ -89,7 +95,7 @@ enum admission_charge admission_ask(const struct admission *admission,
 	if (grant->beyond >= grant->budget)
 		return CHARGE_NONE;
 	if (admission->blocks[block].pool_leases == 0 &&
-	    admission->pool_used == admission->pool)
+	    admission->account->pool_used == admission->account->pool)
 		return CHARGE_NONE;
 	return CHARGE_POOL;
 }
@@ -108,7 +114,7 @@ enum admission_charge admission_lease(struct admission *admission,
 	} else {
 		grant->beyond++;
 		if (b->pool_leases++ == 0)
-			admission->pool_used++;
+			admission->account->pool_used++;
 	}
 	return charge;
 }
@@ -125,7 +131,7 @@ void admission_release(struct admission *admission, struct grant *grant,
 	} else {
 		grant->beyond--;
 		if (--b->pool_leases == 0)
-			admission->pool_used--;
+			admission->account->pool_used--;
 	}
 	free_if_unused(admission, block);
 }
@@ -135,5 +141,5 @@ bool admission_has_room(const struct admission *admission,
 {
 	return grant->charged < grant->guarantee ||
 	       (grant->beyond < grant->budget &&
-		admission->pool_used < admission->pool);
+		admission->account->pool_used < admission->account->pool);
 }

@@ -32,6 +32,14 @@ struct admission_block {
 };
 
 struct admission {
+	/*
+	 * Whose set-aside and pool count: its own, or those of one that several
+	 * arenas share, which has no blocks in use itself.
+	 */
+	struct admission *account;
+	/* Called when a block has become free; may be NULL. */
+	void (*freed)(void *owner, uint32_t block);
+	void *owner;
 	uint32_t block_count;
 	uint32_t set_aside;
 	uint32_t promised; /* of the set-aside */

@@ -38,12 +38,12 @@ static void write_header(struct arena *arena, bool show_counts)
 	__atomic_store_n(&header->version, NR_ABI_VERSION, __ATOMIC_RELEASE);
 }
 
-int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
-	      uint32_t percent, bool show_counts, bool small_pages)
+static int new_arena(struct arena **out, uint64_t size, uint32_t block_size,
+		     uint32_t blocks, uint32_t percent, bool show_counts,
+		     bool small_pages)
 {
 	static atomic_uint last_id;
 	struct arena *arena = calloc(1, sizeof(*arena));
-	uint64_t blocks = (size - ARENA_HEADER) / block_size;
 	int err;
 
 	if (!arena)
@@ -51,7 +51,7 @@ int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
 	err = region_new(&arena->region, "netring-arena", size, small_pages);
 	if (err)
 		goto fail;
-	err = admission_init(&arena->admission, (uint32_t)blocks, percent);
+	err = admission_init(&arena->admission, blocks, percent);
 	if (err)
 		goto fail;
 	arena->id = atomic_fetch_add(&last_id, 1) + 1;
@@ -65,6 +65,58 @@ int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
 fail:
 	arena_free(arena);
 	return err;
+}
+
+int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
+	      uint32_t percent, bool show_counts, bool small_pages)
+{
+	return new_arena(out, size, block_size,
+			 (uint32_t)((size - ARENA_HEADER) / block_size),
+			 percent, show_counts, small_pages);
+}
+
+/* A block nobody reads any more names nothing. */
+static void forget_frames(void *owner, uint32_t block)
+{
+	struct arena *arena = owner;
+	const uint32_t *named =
+		arena->named + (size_t)block * arena->frames->records;
+
+	while (arena->named_count[block] > 0)
+		frames_drop(arena->frames,
+			    named[--arena->named_count[block]]);
+}
+
+int arena_new_loaned(struct arena **out, struct frames *frames,
+		     bool show_counts, bool small_pages)
+{
+	/* One channel may have all that can be lent. */
+	uint32_t blocks = frames->account.block_count;
+	uint32_t block_size =
+		(uint32_t)(sizeof(struct nr_block) +
+			   frames->records * sizeof(struct nr_record));
+	uint64_t size = ARENA_HEADER + (uint64_t)blocks * block_size;
+	struct arena *arena;
+	int err;
+
+	size = (size + REGION_ALIGN - 1) & ~(uint64_t)(REGION_ALIGN - 1);
+	err = new_arena(&arena, size, block_size, blocks, 50, show_counts,
+			small_pages);
+	if (err)
+		return err;
+	arena->frames = frames;
+	arena->named = calloc((size_t)blocks * frames->records,
+			      sizeof(*arena->named));
+	arena->named_count = calloc(blocks, sizeof(*arena->named_count));
+	if (!arena->named || !arena->named_count) {
+		arena_free(arena);
+		return -ENOMEM;
+	}
+	arena->admission.account = &frames->account;
+	arena->admission.freed = forget_frames;
+	arena->admission.owner = arena;
+	*out = arena;
+	return 0;
 }
 
 int arena_take_stream(struct arena *arena)
@@ -94,5 +146,7 @@ void arena_free(struct arena *arena)
 		return;
 	admission_deinit(&arena->admission);
 	region_free(&arena->region);
+	free(arena->named);
+	free(arena->named_count);
 	free(arena);
 }

@@ -6,6 +6,7 @@
 #include <netring/layout.h>
 
 #include "admission.h"
+#include "frames.h"
 #include "region.h"
 
 #define ARENA_STREAMS_MAX 510
@@ -19,6 +20,11 @@ struct arena {
 	uint32_t stream_next; /* where the search for a free slot starts */
 	bool stream_used[ARENA_STREAMS_MAX];
 	struct admission admission;
+
+	/* Loaned: its records name frames, and blocks hold nothing else. */
+	struct frames *frames; /* or NULL */
+	uint32_t *named;       /* frames, frames->records of each block */
+	uint16_t *named_count; /* of each block */
 };
 
 /*
@@ -28,6 +34,9 @@ struct arena {
  */
 int arena_new(struct arena **arena, uint64_t size, uint32_t block_size,
 	      uint32_t percent, bool show_counts, bool small_pages);
+/* The same for records that name @frames, borrowed. */
+int arena_new_loaned(struct arena **arena, struct frames *frames,
+		     bool show_counts, bool small_pages);
 void arena_free(struct arena *arena);
 
 /* A stream slot of its own, zeroed; -1: all are taken. */

@@ -110,12 +110,21 @@ static int make_arenas(struct control_channel *channel,
 
 	for (uint32_t i = 0; i < terms->lane_count && !err; i++) {
 		struct arena **arena = &channel->arenas[terms->first_lane + i];
+		struct lane *lane =
+			&channel->source->lanes[terms->first_lane + i];
+		bool small_pages = channel->source->config->small_pages;
 
-		if (!*arena)
+		if (*arena)
+			continue;
+		if (lane->frames && config_channel_is_whole(config))
+			err = arena_new_loaned(arena, lane->frames,
+					       config->show_counts,
+					       small_pages);
+		else
 			err = arena_new(arena, config->arena_size,
 					config->block_size, config->guaranteed,
 					config->show_counts,
-					channel->source->config->small_pages);
+					small_pages);
 	}
 	return err;
 }
@@ -159,8 +168,8 @@ static int check_share(struct session *session,
 	for (uint32_t i = 0; i < terms->lane_count; i++) {
 		uint32_t number = terms->first_lane + i;
 		const struct arena *arena = channel->arenas[number];
-		uint32_t most = arena->admission.set_aside -
-				(arena->admission.set_aside + 7) / 8;
+		uint32_t most = arena->admission.account->set_aside -
+				(arena->admission.account->set_aside + 7) / 8;
 		uint32_t has = guaranteed_on(session, channel,
 					     &channel->source->lanes[number]);
 
@@ -172,7 +181,7 @@ static int check_share(struct session *session,
 			       "set aside one user may have %u",
 			       channel->config->name, has,
 			       session->peer.uid, drawn_by(terms),
-			       arena->admission.set_aside, most);
+			       arena->admission.account->set_aside, most);
 		return 1;
 	}
 	return 0;
@@ -224,7 +233,8 @@ static int send_lane(const struct capture *capture, uint32_t index)
 	const struct region *ring = cl->slice->region;
 	const struct arena *arena =
 		capture->channel->arenas[cl->lane->number];
-	const int fds[2] = { arena->region.fd, ring->fd };
+	const int fds[3] = { arena->region.fd, ring->fd,
+			     arena->frames ? arena->frames->fd : -1 };
 	struct nr_msg_lane msg = {
 		.lane = cl->lane->number,
 		.return_page = index,
@@ -239,9 +249,12 @@ static int send_lane(const struct capture *capture, uint32_t index)
 		msg.ring_map_size = ring->size;
 		msg.ring_offset = cl->slice->offset;
 	}
+	if (arena->frames)
+		msg.region_size = arena->frames->size;
 	wire_init(&msg.msg, NR_MSG_LANE, sizeof(msg),
 		  capture->session->request);
-	return wire_send(capture->session->event.fd, &msg.msg, fds, 2);
+	return wire_send(capture->session->event.fd, &msg.msg, fds,
+			 arena->frames ? 3 : 2);
 }
 
 static int send_all(const struct capture *capture, uint32_t type)
@@ -419,6 +432,8 @@ static void init_lane(struct capture *capture, uint32_t index)
 	struct capture_lane *cl = &capture->lanes[index];
 	struct control *control = capture->session->control;
 
+	cl->is_user = true;
+	control_use_lane(capture->channel->source, cl->lane);
 	cl->sub.bell = capture->session->event.fd;
 	cl->sub.capture_id = capture->id;
 	cl->sub.lane = cl->lane->number;
@@ -542,9 +557,13 @@ void capture_free(struct capture *capture)
 	if (!capture)
 		return;
 	account = capture->session->account;
-	for (uint32_t i = 0; i < capture->lane_count; i++)
+	for (uint32_t i = 0; i < capture->lane_count; i++) {
 		if (capture->lanes[i].slice)
 			account_give_slice(account, capture->lanes[i].slice);
+		if (capture->lanes[i].is_user)
+			control_leave_lane(capture->channel->source,
+					   capture->lanes[i].lane);
+	}
 	if (capture->pages)
 		account_give_pages(account, capture->pages);
 	account->captures--;

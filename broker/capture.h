@@ -11,6 +11,7 @@ struct capture_lane {
 	struct lane *lane;
 	struct ring_slice *slice;
 	bool is_attached;
+	bool is_user; /* counts as one of the lane's */
 	union {
 		struct lane_command base;
 		struct attach_command attach;

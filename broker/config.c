@@ -39,6 +39,12 @@ void config_source_init(struct config_source *source, const char *name)
 	source->ring_block = 1 * MIB;
 	source->retire_timeout = 8;
 	source->clock = CLOCK_SOFTWARE;
+	source->frame_size = 2048;
+	source->frame_count = 32768;
+	source->fill_ring = 8192;
+	source->completion_ring = 64;
+	source->rx_ring = 4096;
+	source->need_wakeup = true;
 	source->rate_mode = RATE_MAX;
 	source->wait = 1;
 	source->cpu = -1;
@@ -120,11 +126,11 @@ int config_add_interface(struct config *config, const char *spec, FILE *errors)
 {
 	size_t length = strcspn(spec, ":");
 	struct config_source *source;
-	char interface[NR_NAME_MAX], name[NR_NAME_MAX];
+	char interface[NR_NAME_MAX] = "", name[NR_NAME_MAX];
 
-	if (strcmp(spec + length, ":xdp") == 0)
-		return complain(errors, "-i", spec, CONFIG_NO_XDP);
-	if (spec[length] && strcmp(spec + length, ":af_packet") != 0)
+	bool is_xdp = strcmp(spec + length, ":xdp") == 0;
+
+	if (spec[length] && !is_xdp && strcmp(spec + length, ":af_packet") != 0)
 		return complain(errors, "-i", spec,
 				"must be IFACE, IFACE:af_packet or IFACE:xdp");
 	if (length >= sizeof(interface))
@@ -139,6 +145,7 @@ int config_add_interface(struct config *config, const char *spec, FILE *errors)
 	source = add_pair(config, name, false, errors);
 	if (!source)
 		return 1;
+	source->backend = is_xdp ? BACKEND_XDP : BACKEND_PACKET;
 	source->interface_count = 1;
 	memcpy(source->interfaces[0], interface, sizeof(interface));
 	return 0;
@@ -184,6 +191,7 @@ static bool source_is_sane(const struct config_source *source)
 	    !config_keys_are_sane(config_source_keys, source) ||
 	    source->interface_count > CONFIG_INTERFACES_MAX ||
 	    source->program_length > CONFIG_PROGRAM_MAX ||
+	    !config_queues_are_sane(source) ||
 	    source->rate_mode > RATE_FIXED ||
 	    (source->rate_mode == RATE_FIXED &&
 	     (!source->rate || source->rate > CONFIG_RATE_MAX)))
@@ -244,4 +252,16 @@ bool config_is_sane(const struct config *config)
 		if (!channel_is_sane(config, &config->channels[i]))
 			return false;
 	return names_differ(config);
+}
+
+bool config_source_is_same(const struct config_source *a,
+			   const struct config_source *b)
+{
+	/* All padding is zero: both were made by config_source_init(). */
+	const size_t behind = offsetof(struct config_source, line) +
+			      sizeof(a->line);
+
+	return memcmp(a, b, offsetof(struct config_source, line)) == 0 &&
+	       memcmp((const char *)a + behind, (const char *)b + behind,
+		      sizeof(*a) - behind) == 0;
 }

@@ -39,6 +39,10 @@ enum config_fanout {
 
 enum config_clock { CLOCK_SOFTWARE, CLOCK_HARDWARE };
 
+/* How the program hangs on the interface, and the socket on its queue. */
+enum config_attach { ATTACH_AUTO, ATTACH_DRIVER, ATTACH_GENERIC };
+enum config_bind { BIND_AUTO, BIND_ZEROCOPY, BIND_COPY };
+
 enum config_rate { RATE_MAX, RATE_RECORDED, RATE_FIXED };
 
 struct config_source {
@@ -48,8 +52,13 @@ struct config_source {
 	uint32_t interface_count;
 	char interfaces[CONFIG_INTERFACES_MAX][NR_NAME_MAX];
 
+	/*
+	 * Of each interface, 1 to NR_LANES_MAX. For xdp: the queues that there
+	 * are, or that are listed; filled in by the warden at the start.
+	 */
+	uint32_t lanes;
+
 	/* af_packet */
-	uint32_t lanes;	 /* of each interface, 1 to NR_LANES_MAX */
 	uint32_t fanout; /* enum config_fanout */
 	bool fanout_defrag;
 	bool fanout_rollover;
@@ -66,6 +75,19 @@ struct config_source {
 	uint32_t snaplen;	   /* in the kernel; 0: whole packets */
 	uint32_t program_length;   /* kernel filter; 0: none */
 	struct sock_filter program[CONFIG_PROGRAM_MAX];
+
+	/* xdp */
+	uint32_t queue_count; /* 0: all */
+	uint32_t queues[NR_LANES_MAX];
+	uint32_t frame_size; /* bytes, 2048 or 4096 */
+	uint32_t frame_count; /* of a lane's UMEM */
+	uint32_t fill_ring;   /* slots; half of them are kept filled */
+	uint32_t completion_ring;
+	uint32_t rx_ring;
+	uint32_t attach; /* enum config_attach */
+	uint32_t bind;	 /* enum config_bind */
+	bool need_wakeup;
+	bool exclusive; /* the host may lose the interface's packets */
 
 	/* replay */
 	char file[CONFIG_PATH_MAX];
@@ -150,5 +172,32 @@ int config_add_file(struct config *config, const char *path, bool everyone,
  * believes nothing that the child wrote.
  */
 bool config_is_sane(const struct config *config);
+
+/* Whether two sources are the same, but for where they stand in the text. */
+bool config_source_is_same(const struct config_source *a,
+			   const struct config_source *b);
+
+/* Whether a channel shows every packet, and all of it. */
+static inline bool
+config_channel_is_whole(const struct config_channel *channel)
+{
+	return !channel->filter[0] && channel->snaplen == 0 &&
+	       !channel->headers_only;
+}
+
+/* Frames that the kernel is given to receive into, of a lane's frame_count. */
+static inline uint32_t config_frames_kept(const struct config_source *source)
+{
+	uint32_t half = source->fill_ring / 2;
+
+	return half < source->rx_ring ? half : source->rx_ring;
+}
+
+/* The queue of each interface that lane @lane of it serves. */
+static inline uint32_t config_queue(const struct config_source *source,
+				    uint32_t lane)
+{
+	return source->queue_count ? source->queues[lane] : lane;
+}
 
 #endif

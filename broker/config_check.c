@@ -65,17 +65,91 @@ static bool interfaces_fit(const struct config_source *source, char *right)
 	if (count * source->lanes <= NR_LANES_MAX)
 		return true;
 	snprintf(right, RIGHT_MAX,
-		 "lanes = %u: %u interfaces make %u lanes, a source has at "
+		 "%s = %u: %u interfaces make %u lanes, a source has at "
 		 "most %d: at most %u",
+		 source->backend == BACKEND_XDP ? "queues" : "lanes",
 		 source->lanes, count, count * source->lanes, NR_LANES_MAX,
 		 NR_LANES_MAX / count);
 	return false;
+}
+
+bool config_queues_are_sane(const struct config_source *source)
+{
+	if (source->queue_count > NR_LANES_MAX)
+		return false;
+	for (uint32_t i = 0; i < source->queue_count; i++)
+		if (source->queues[i] > CONFIG_QUEUE_MAX)
+			return false;
+	return source->queue_count == 0 ||
+	       (source->backend == BACKEND_XDP &&
+		source->queue_count == source->lanes);
+}
+
+static bool queues_differ(const struct config_source *source, char *right)
+{
+	for (uint32_t i = 0; i < source->queue_count; i++)
+		for (uint32_t j = 0; j < i; j++)
+			if (source->queues[i] == source->queues[j]) {
+				snprintf(right, RIGHT_MAX,
+					 "queues = %u: name each queue once",
+					 source->queues[i]);
+				return false;
+			}
+	return true;
+}
+
+/* Frames beyond what the kernel keeps: two bursts, and some to lend. */
+#define FRAMES_SPARE 1536
+
+static bool frames_fit(const struct config_source *source, char *right)
+{
+	const struct {
+		const char *name;
+		uint32_t value;
+	} powers[] = {
+		{ "frame_size", source->frame_size },
+		{ "fill_ring", source->fill_ring },
+		{ "completion_ring", source->completion_ring },
+		{ "rx_ring", source->rx_ring },
+	};
+	uint32_t least = config_frames_kept(source) + FRAMES_SPARE;
+
+	for (size_t i = 0; i < sizeof(powers) / sizeof(powers[0]); i++)
+		if (!is_power_of_two(powers[i].value)) {
+			snprintf(right, RIGHT_MAX,
+				 "%s = %u: must be a power of two",
+				 powers[i].name, powers[i].value);
+			return false;
+		}
+	if (source->frame_count < least) {
+		snprintf(right, RIGHT_MAX,
+			 "frame_count = %u: must be %u or more, of which the "
+			 "kernel gets %u (half of fill_ring = %u, at most "
+			 "rx_ring = %u)",
+			 source->frame_count, least, least - FRAMES_SPARE,
+			 source->fill_ring, source->rx_ring);
+		return false;
+	}
+	if ((uint64_t)source->frame_count * source->frame_size > NR_ARENA_MAX) {
+		snprintf(right, RIGHT_MAX,
+			 "frame_count = %u: must be at most %llu of "
+			 "frame_size = %u (4G)",
+			 source->frame_count,
+			 (unsigned long long)(NR_ARENA_MAX /
+					      source->frame_size),
+			 source->frame_size);
+		return false;
+	}
+	return queues_differ(source, right);
 }
 
 bool config_source_fits(const struct config_source *source, char *right)
 {
 	char size[32], block[32];
 
+	if (source->backend == BACKEND_XDP)
+		return frames_fit(source, right) &&
+		       interfaces_fit(source, right);
 	config_size_text(size, sizeof(size), source->ring_size);
 	config_size_text(block, sizeof(block), source->ring_block);
 	if (!is_power_of_two(source->ring_block)) {

@@ -26,6 +26,18 @@ static const struct config_word fanout_words[] = {
 	{ "qm", FANOUT_QM },
 	{ NULL, 0 },
 };
+static const struct config_word attach_words[] = {
+	{ "auto", ATTACH_AUTO },
+	{ "driver", ATTACH_DRIVER },
+	{ "generic", ATTACH_GENERIC },
+	{ NULL, 0 },
+};
+static const struct config_word bind_words[] = {
+	{ "auto", BIND_AUTO },
+	{ "zerocopy", BIND_ZEROCOPY },
+	{ "copy", BIND_COPY },
+	{ NULL, 0 },
+};
 static const struct config_word clock_words[] = {
 	{ "software", CLOCK_SOFTWARE },
 	{ "hardware", CLOCK_HARDWARE },
@@ -75,6 +87,7 @@ const char *config_backend_name(enum config_backend backend)
 	FIELD(struct config_channel, field, type, low, high, NULL, help, 0)
 
 #define PACKET ONLY(BACKEND_PACKET)
+#define XDP ONLY(BACKEND_XDP)
 #define REPLAY ONLY(BACKEND_REPLAY)
 #define LIVE (ONLY(BACKEND_PACKET) | ONLY(BACKEND_XDP))
 
@@ -102,7 +115,7 @@ const struct config_key config_source_keys[] = {
 	KEY("interface", struct config_source, interfaces,
 	    config_type_interfaces, 0, 0, NULL, "interfaces", LIVE),
 	SOURCE(lanes, config_type_u32, 1, NR_LANES_MAX, NULL,
-	       "lanes of each interface", LIVE),
+	       "lanes of each interface", PACKET),
 	SOURCE(fanout, config_type_choice, 0, 0, fanout_words,
 	       "how packets are spread over lanes", PACKET),
 	SOURCE(fanout_defrag, config_type_bool, 0, 1, NULL,
@@ -136,6 +149,27 @@ const struct config_key config_source_keys[] = {
 	    0, CONFIG_FILTER_MAX - 1, NULL, "a pcap filter", PACKET),
 	KEY("profile", struct config_source, ring_size, config_type_profile, 0,
 	    0, profile_words, "what the kernel ring is good for", PACKET),
+	KEY("queues", struct config_source, queues, config_type_queues, 0,
+	    CONFIG_QUEUE_MAX, NULL, "the receive queues to take packets from",
+	    XDP),
+	SOURCE(frame_size, config_type_size32, 2 * KIB, 4 * KIB, NULL,
+	       "of a frame, with 256 bytes of headroom", XDP),
+	SOURCE(frame_count, config_type_u32, 2048, 2 * MIB, NULL,
+	       "frames of a lane", XDP),
+	SOURCE(fill_ring, config_type_u32, 64, 64 * KIB, NULL,
+	       "slots of the fill ring", XDP),
+	SOURCE(completion_ring, config_type_u32, 1, 64 * KIB, NULL,
+	       "slots of the completion ring, which nothing uses", XDP),
+	SOURCE(rx_ring, config_type_u32, 64, 64 * KIB, NULL,
+	       "slots of the receive ring", XDP),
+	SOURCE(need_wakeup, config_type_bool, 0, 1, NULL,
+	       "let the driver sleep until it is called", XDP),
+	KEY("mode", struct config_source, attach, config_type_choice, 0, 0,
+	    attach_words, "where the program runs", XDP),
+	SOURCE(bind, config_type_choice, 0, 0, bind_words,
+	       "whether the driver writes into the frames", XDP),
+	SOURCE(exclusive, config_type_bool, 0, 1, NULL,
+	       "take packets even where the host needs them", XDP),
 	SOURCE(file, config_type_file, 0, CONFIG_PATH_MAX - 1, NULL,
 	       "a capture file", REPLAY),
 	SOURCE(rate, config_type_rate, 1, CONFIG_RATE_MAX, NULL,

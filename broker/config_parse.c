@@ -264,8 +264,6 @@ static void source_end(struct config_parse *parse)
 
 	if (parse->backend_is_bad)
 		return;
-	if (source->backend == BACKEND_XDP)
-		complain(parse, given_at(parse, "backend"), CONFIG_NO_XDP);
 	if (check_backend(parse, source))
 		return;
 	if (source->backend == BACKEND_REPLAY) {

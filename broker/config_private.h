@@ -5,10 +5,10 @@
 
 #include "config.h"
 
-#define KEYS_MAX 40		   /* of a section */
+#define KEYS_MAX 48		   /* of a section */
 #define RIGHT_MAX 512		   /* "what would be right" */
 #define CONFIG_RATE_MAX 1000000000 /* packets/s */
-#define CONFIG_NO_XDP "the xdp backend is not built in yet; must be af_packet"
+#define CONFIG_QUEUE_MAX 1023	   /* number of a receive queue */
 
 #define ONLY(backend) (1u << (backend))
 
@@ -107,6 +107,7 @@ extern const struct config_type config_type_user;
 extern const struct config_type config_type_group;
 extern const struct config_type config_type_kernel_filter;
 extern const struct config_type config_type_interfaces;
+extern const struct config_type config_type_queues;
 extern const struct config_type config_type_rate;
 extern const struct config_type config_type_allow;
 extern const struct config_type config_type_source_ref;
@@ -124,6 +125,7 @@ bool config_keys_are_sane(const struct config_key *keys, const void *target);
 /* config_check.c: rules over several keys, each with what would be right. */
 bool config_name_is_valid(const char *name);
 bool config_interface_is_valid(const char *name);
+bool config_queues_are_sane(const struct config_source *source);
 /* Return false with a message in @right. */
 bool config_source_fits(const struct config_source *source, char *right);
 bool config_channel_fits(const struct config_channel *channel, char *right);

@@ -315,7 +315,8 @@ static bool interfaces_parse(const struct config_key *key, const char *value,
 	(void)key, (void)field;
 	source->interface_count = 0;
 	while ((item = next_item(&value, &length))) {
-		char name[NR_NAME_MAX] = ""; /* compared as memory */
+		/* All of it is compared when the text is read again. */
+		char name[NR_NAME_MAX] = "";
 
 		snprintf(name, sizeof(name), "%.*s", (int)length, item);
 		if (!config_interface_is_valid(name)) {
@@ -336,6 +337,43 @@ static bool interfaces_parse(const struct config_key *key, const char *value,
 	if (!source->interface_count)
 		snprintf(right, RIGHT_MAX, "must name an interface");
 	return source->interface_count;
+}
+
+/* "all", or numbers: the order is the lanes'. */
+static bool queues_parse(const struct config_key *key, const char *value,
+			 void *field, struct config_parse *parse, char *right)
+{
+	struct config_source *source = parse->target;
+	const char *item;
+	size_t length;
+
+	(void)field;
+	source->queue_count = 0;
+	if (strcmp(value, "all") == 0)
+		return true;
+	while ((item = next_item(&value, &length))) {
+		char text[16];
+		int64_t number;
+
+		snprintf(text, sizeof(text), "%.*s", (int)length, item);
+		if (!parse_number(text, &number) || !is_in_range(key, number))
+			return false;
+		if (source->queue_count == NR_LANES_MAX) {
+			snprintf(right, RIGHT_MAX, "must be at most %d queues",
+				 NR_LANES_MAX);
+			return false;
+		}
+		source->queues[source->queue_count++] = (uint32_t)number;
+	}
+	source->lanes = source->queue_count;
+	return source->queue_count;
+}
+
+static void describe_queues(const struct config_key *key, char *right)
+{
+	snprintf(right, RIGHT_MAX,
+		 "must be all, or a list of numbers from %lld to %lld: %s",
+		 (long long)key->min, (long long)key->max, key->help);
 }
 
 static bool rate_parse(const struct config_key *key, const char *value,
@@ -501,6 +539,8 @@ const struct config_type config_type_kernel_filter = { kernel_filter_parse,
 						       describe_text, NULL };
 const struct config_type config_type_interfaces = { interfaces_parse, NULL,
 						    NULL };
+const struct config_type config_type_queues = { queues_parse, describe_queues,
+						NULL };
 const struct config_type config_type_rate = { rate_parse, describe_rate, NULL };
 const struct config_type config_type_allow = { allow_parse, describe_help,
 					       NULL };

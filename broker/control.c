@@ -230,6 +230,8 @@ int control_init(struct control *control, const struct config *config)
 	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
 	err = watch_all(control);
 	if (!err)
+		err = control_watch_links(control);
+	if (!err)
 		err = add_sources(control);
 	return err ? err : add_channels(control);
 }
@@ -274,6 +276,8 @@ void control_deinit(struct control *control)
 	control_free_removed(control);
 	account_free_all(&control->accounts);
 	mailbox_deinit(&control->in);
+	if (control->links_event.fd > 0)
+		close(control->links_event.fd);
 	if (control->signal_event.fd > 0)
 		close(control->signal_event.fd);
 	if (control->epoll_fd > 0)

@@ -69,6 +69,7 @@ struct control {
 	struct event listener_event;
 	struct event signal_event;
 	struct event warden_event;
+	struct event links_event; /* fd 0: not watched */
 	uint64_t listener_parked_ns; /* accept() goes on then; 0: it does */
 	uint64_t links_due_ns;	     /* 0: all links are up */
 	uint64_t counters_due_ns;
@@ -129,6 +130,8 @@ struct control_source *control_source_new(struct control *control,
 					  const struct config_source *config,
 					  uint32_t index);
 int control_source_start(struct control_source *source);
+/* Gives an AF_XDP source's queues back, now; its captures may end later. */
+void control_source_close(struct control_source *source);
 /* Ends what is attached to it and waits for its lanes. */
 void control_source_stop(struct control_source *source);
 void control_source_free(struct control_source *source);
@@ -154,6 +157,14 @@ void control_channel_retire(struct control_channel *channel);
 void control_channel_settle(struct control_channel *channel);
 void control_channel_free(struct control_channel *channel);
 
+/*
+ * A capture more, or less, on a lane. What AF_XDP takes is lost to the host, so
+ * a queue's packets are taken only while somebody wants them.
+ */
+void control_use_lane(const struct control_source *source, struct lane *lane);
+void control_leave_lane(const struct control_source *source, struct lane *lane);
+/* Hears of links that change: AF_XDP sockets say nothing. */
+int control_watch_links(struct control *control);
 /* Looks whether links that were down or gone are back. */
 void control_check_links(struct control *control);
 

@@ -4,12 +4,18 @@
  * lanes, looked after when a link goes away.
  */
 #include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "control.h"
 #include "log.h"
 #include "source_packet.h"
+#include "source_xdp.h"
 
 #define LINK_PERIOD_NS UINT64_C(200000000)
 
@@ -29,6 +35,77 @@ static int open_packet_lane(const struct control_source *source,
 		return err;
 	source->lanes[number].ring_bytes = geometry.packet.ring_size;
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
+}
+
+/* What is set aside of the frames: as much as the most careful channel wants. */
+static uint32_t percent_of(const struct control *control,
+			   const struct control_source *source)
+{
+	const struct config *config = control->config;
+	uint32_t percent = 1;
+
+	for (uint32_t i = 0; i < config->channel_count; i++)
+		if (config->channels[i].source == source->index &&
+		    config->channels[i].guaranteed > percent)
+			percent = config->channels[i].guaranteed;
+	return percent;
+}
+
+/* The frames are made once; a socket that follows another gets the same. */
+static int open_xdp_lane(const struct control *control,
+			 const struct control_source *source, uint32_t number,
+			 struct source **out)
+{
+	const struct config_source *config = source->config;
+	struct lane *lane = &source->lanes[number];
+	uint32_t interface = number / config->lanes;
+	struct priv_reply reply;
+	int fds[PRIV_FDS_MAX];
+	int err = priv_xdp_open(source->index, interface,
+				number % config->lanes, !lane->frames, &reply,
+				fds);
+
+	if (err)
+		return err;
+	if (lane->frames)
+		close(fds[1]);
+	else
+		err = frames_new(&lane->frames, fds[1], reply.xdp.umem_size,
+				 config->frame_size,
+				 config_frames_kept(config),
+				 percent_of(control, source));
+	if (err) {
+		close(fds[0]);
+		return err;
+	}
+	lane->ring_bytes = reply.xdp.umem_size;
+	lane->is_generic = reply.xdp.is_generic;
+	lane->is_zerocopy = reply.xdp.is_zerocopy;
+	return source_xdp_new(out, config, fds[0], lane->frames, interface);
+}
+
+static int open_live_lane(const struct control *control,
+			  const struct control_source *source, uint32_t number,
+			  struct source **out)
+{
+	if (source->config->backend == BACKEND_XDP)
+		return open_xdp_lane(control, source, number, out);
+	return open_packet_lane(source, number, out);
+}
+
+/* Lets packets into lanes that have been opened. */
+static int start_lanes(const struct control_source *source)
+{
+	uint32_t each = source->config->lanes;
+	int err = 0;
+
+	if (source->config->backend == BACKEND_PACKET)
+		return priv_packet_start(source->index);
+	for (uint32_t i = 0; i < source->lane_count && !err; i++)
+		if (source->lanes[i].users > 0)
+			err = priv_xdp_take(source->index, i / each, i % each,
+					    true);
+	return err == -ENODEV ? 0 : err; /* of another interface, gone */
 }
 
 static int open_replay(const struct control_source *source,
@@ -68,7 +145,7 @@ static int open_lane(struct control *control, struct control_source *source,
 	if (config->backend == BACKEND_REPLAY)
 		err = open_replay(source, &kernel_source);
 	else
-		err = open_packet_lane(source, number, &kernel_source);
+		err = open_live_lane(control, source, number, &kernel_source);
 	if (err)
 		return err;
 	lane->failed.owner = control;
@@ -88,8 +165,8 @@ static int open_lanes(struct control *control, struct control_source *source)
 		return -ENOMEM;
 	while (!err && source->lane_count < count)
 		err = open_lane(control, source, source->lane_count++);
-	if (!err && config->backend == BACKEND_PACKET)
-		err = priv_packet_start(source->index);
+	if (!err && config->backend != BACKEND_REPLAY)
+		err = start_lanes(source);
 	return err;
 }
 
@@ -133,6 +210,33 @@ int control_source_start(struct control_source *source)
 static void stop_is_done(struct lane_command *command)
 {
 	free(command);
+}
+
+static void close_is_done(struct lane_command *command)
+{
+	sem_destroy(&((struct close_command *)command)->is_closed);
+	free(command);
+}
+
+/* Waits: another socket can have the queue only when this one has not. */
+void control_source_close(struct control_source *source)
+{
+	if (source->config->backend != BACKEND_XDP)
+		return;
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct close_command *closing = calloc(1, sizeof(*closing));
+
+		if (!closing || !source->lanes[l].has_thread) {
+			free(closing);
+			continue;
+		}
+		sem_init(&closing->is_closed, 0, 0);
+		closing->base.run = lane_close_source;
+		closing->base.done = close_is_done;
+		lane_send(&source->lanes[l], &closing->base);
+		while (sem_wait(&closing->is_closed) && errno == EINTR)
+			;
+	}
 }
 
 void control_source_stop(struct control_source *source)
@@ -232,6 +336,15 @@ static void resume_lane(struct lane *lane, struct source *source,
 	lane_send(lane, &resume->base);
 }
 
+/* What is wrong with a lane's socket, and the state of its link. */
+static int ask_link(const struct control_source *source, uint32_t interface,
+		    uint32_t lane, struct priv_reply *reply)
+{
+	if (source->config->backend == BACKEND_XDP)
+		return priv_xdp_link(source->index, interface, lane, reply);
+	return priv_packet_error(source->index, interface, lane, reply);
+}
+
 static enum nr_source_state state_of(enum priv_link link)
 {
 	switch (link) {
@@ -284,8 +397,8 @@ static void lane_has_failed(struct lane_command *command)
 	/* The warden does not know it any more: what is asked ends the broker. */
 	if (!source || source->is_removed)
 		return;
-	if (priv_packet_error(source->index, interface,
-			      lane->number % lane->config->lanes, &reply))
+	if (ask_link(source, interface, lane->number % lane->config->lanes,
+		     &reply))
 		return; /* not open: it will be when the link is back */
 	if (reply.link.error && reply.link.error != ENETDOWN)
 		log_warn("source %s: lane %u: %s", source->config->name,
@@ -295,7 +408,8 @@ static void lane_has_failed(struct lane_command *command)
 }
 
 /* The interface is back under its name: all its lanes get new sockets. */
-static bool reopen(struct control_source *source, uint32_t interface)
+static bool reopen(const struct control *control,
+		   struct control_source *source, uint32_t interface)
 {
 	uint32_t lanes = source->config->lanes;
 	struct source *opened[NR_LANES_MAX];
@@ -303,12 +417,13 @@ static bool reopen(struct control_source *source, uint32_t interface)
 	int err = 0;
 
 	while (!err && count < lanes) {
-		err = open_packet_lane(source, interface * lanes + count,
-				       &opened[count]);
+		err = open_live_lane(control, source,
+				     interface * lanes + count,
+				     &opened[count]);
 		count += err == 0;
 	}
 	if (!err)
-		err = priv_packet_start(source->index);
+		err = start_lanes(source);
 	for (uint32_t i = 0; i < count; i++) {
 		if (err)
 			opened[i]->ops->free(opened[i]);
@@ -325,8 +440,7 @@ static enum priv_link look_at(const struct control_source *source,
 	struct priv_reply reply;
 
 	/* A socket that could not be opened again: try that. */
-	if (priv_packet_error(source->index, interface, 0,
-			      &reply))
+	if (ask_link(source, interface, 0, &reply))
 		return PRIV_LINK_NEW;
 	return reply.link.state;
 }
@@ -342,7 +456,7 @@ static void check_link(struct control *control, struct control_source *source,
 	if (state == PRIV_LINK_NEW)
 		link->is_stale = true;
 	if (link->is_stale && state != PRIV_LINK_GONE) {
-		link->is_stale = !reopen(source, interface);
+		link->is_stale = !reopen(control, source, interface);
 		state = link->is_stale ? PRIV_LINK_NEW :
 					 look_at(source, interface);
 	} else if (state == PRIV_LINK_UP) {
@@ -351,6 +465,89 @@ static void check_link(struct control *control, struct control_source *source,
 				    NR_SOURCE_RUNNING);
 	}
 	note_link(control, source, interface, state);
+}
+
+/* ---------------------------------------------- queues that somebody wants */
+
+static void take_queue(const struct control_source *source,
+		       const struct lane *lane, bool takes)
+{
+	uint32_t each = source->config->lanes;
+	int err;
+
+	if (source->config->backend != BACKEND_XDP || source->is_removed)
+		return;
+	err = priv_xdp_take(source->index, lane->number / each,
+			    lane->number % each, takes);
+	/* Without a socket now: it is done when there is one again. */
+	if (err && err != -ENODEV)
+		log_warn("source %s: lane %u %s its packets: %s",
+			 source->config->name, lane->number,
+			 takes ? "does not get" : "keeps", strerror(-err));
+}
+
+void control_use_lane(const struct control_source *source, struct lane *lane)
+{
+	if (lane->users++ == 0)
+		take_queue(source, lane, true);
+}
+
+void control_leave_lane(const struct control_source *source, struct lane *lane)
+{
+	if (--lane->users == 0)
+		take_queue(source, lane, false);
+}
+
+/* ------------------------------------------------- links that change quietly */
+
+/* AF_XDP sockets have no error that says so: their lanes are told from here. */
+static void note_quiet_link(struct control *control,
+			    struct control_source *source, uint32_t interface)
+{
+	enum priv_link before = source->links[interface].state;
+	uint32_t lanes = source->config->lanes;
+	enum priv_link now;
+
+	check_link(control, source, interface);
+	now = source->links[interface].state;
+	for (uint32_t i = 0; i < lanes && now != before; i++)
+		resume_lane(&source->lanes[interface * lanes + i], NULL,
+			    state_of(now));
+}
+
+/* Whatever it says, and if it says that there was too much: look. */
+static void links_have_changed(struct control *control, struct event *event,
+			       uint32_t events)
+{
+	struct control_source *source;
+	char message[8192];
+
+	(void)events;
+	while (recv(event->fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
+	       errno == ENOBUFS)
+		;
+	for (source = control->sources; source; source = source->next) {
+		if (source->config->backend != BACKEND_XDP ||
+		    source->is_removed)
+			continue;
+		for (uint32_t i = 0; i < source->config->interface_count; i++)
+			note_quiet_link(control, source, i);
+	}
+}
+
+int control_watch_links(struct control *control)
+{
+	const struct sockaddr_nl address = { .nl_family = AF_NETLINK,
+					     .nl_groups = RTMGRP_LINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+
+	if (fd < 0)
+		return -errno;
+	control->links_event.fd = fd;
+	control->links_event.handle = links_have_changed;
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
+		return -errno;
+	return control_watch(control, &control->links_event, EPOLLIN);
 }
 
 void control_check_links(struct control *control)
@@ -379,7 +576,7 @@ int control_source_reopen(struct control *control,
 		/* One that is gone is opened when it is back. */
 		if (source->links[i].state == PRIV_LINK_GONE)
 			continue;
-		if (!reopen(source, i)) {
+		if (!reopen(control, source, i)) {
 			note_link(control, source, i, PRIV_LINK_GONE);
 			return -EIO;
 		}

@@ -273,6 +273,7 @@ void lane_deinit(struct lane *lane)
 		close(lane->epoll_fd);
 	if (lane->source)
 		lane->source->ops->free(lane->source);
+	frames_free(lane->frames);
 	mailbox_deinit(&lane->in);
 }
 
@@ -327,8 +328,8 @@ void lane_attach(struct lane *lane, struct lane_command *command)
 	attach->is_refused =
 		!lane_channel_add(channel, attach->sub, &attach->membership,
 				  attach->arena, lane->source);
-	attach->set_aside = channel->arena->admission.set_aside;
-	attach->promised = channel->arena->admission.promised;
+	attach->set_aside = channel->arena->admission.account->set_aside;
+	attach->promised = channel->arena->admission.account->promised;
 	if (attach->is_refused)
 		return;
 	lane->capture_count++;
@@ -361,6 +362,11 @@ static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 	for (channel = lane->channels; channel; channel = channel->next)
 		msg->bells += lane_channel_bells(channel);
 	msg->cpu_ns = lane_sched_cpu_ns();
+	if (lane->frames) {
+		msg->frames = lane->frames->count;
+		msg->frames_free = lane->frames->free_count;
+		msg->frames_kept = lane->frames->kept;
+	}
 }
 
 void lane_stat(struct lane *lane, struct lane_command *command)
@@ -406,6 +412,27 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 		lane->is_parked = false;
 	}
 	lane->state = resume->state;
+}
+
+static void none_free(struct source *source)
+{
+	(void)source;
+}
+
+/* What a lane has when its source was closed: it is idle and never asks. */
+static const struct source_ops none_ops = { .free = none_free };
+static struct source none = { .ops = &none_ops, .link_type = 1 };
+
+void lane_close_source(struct lane *lane, struct lane_command *command)
+{
+	struct close_command *closing = (struct close_command *)command;
+
+	drain(lane);
+	lane->source->ops->free(lane->source);
+	lane->source = &none;
+	lane->state = NR_SOURCE_GONE;
+	lane->is_parked = true;
+	sem_post(&closing->is_closed);
 }
 
 void lane_stop(struct lane *lane, struct lane_command *command)

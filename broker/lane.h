@@ -8,6 +8,7 @@
 #define NETRINGD_LANE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 
 #include <netring/proto.h>
@@ -48,6 +49,9 @@ struct lane {
 	const char *interface;
 	uint64_t ring_bytes; /* of the kernel's ring; the control thread's */
 	struct source *source;
+	struct frames *frames; /* of an xdp source: outlives its sockets */
+	bool is_generic, is_zerocopy; /* of that; the control thread's */
+	uint32_t users; /* captures on it; the control thread's */
 	struct lane_channel *channels; /* those of its source */
 	struct mailbox in;	       /* to this lane */
 	struct mailbox *out;	       /* to the control thread */
@@ -178,6 +182,16 @@ struct move_command {
 	struct move_pair *pairs;
 };
 void lane_move(struct lane *lane, struct lane_command *command);
+
+/*
+ * Gives what there is of the source to the captures and closes it for good.
+ * Whoever sends it waits for @is_closed: then the kernel has its queue again.
+ */
+struct close_command {
+	struct lane_command base;
+	sem_t is_closed;
+};
+void lane_close_source(struct lane *lane, struct lane_command *command);
 
 /* Goes on after a failure; @source: replaces the lane's, or NULL. */
 struct resume_command {

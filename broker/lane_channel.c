@@ -172,6 +172,15 @@ static inline uint32_t cut(const struct lane_channel *channel,
 	return caplen;
 }
 
+static inline void append(const struct lane_channel *channel,
+			  struct stream *stream, const struct packet *packet)
+{
+	if (channel->arena->frames)
+		stream_append_loaned(stream, packet);
+	else
+		stream_append(stream, packet, cut(channel, packet));
+}
+
 /* Indices of the packets that pass the filter. */
 struct passing {
 	uint32_t count;
@@ -197,8 +206,7 @@ static void filter_burst(const struct lane_channel *channel,
 static void append_all(struct lane_channel *channel, const struct burst *burst)
 {
 	for (uint32_t i = 0; i < burst->count; i++)
-		stream_append(&channel->broadcast, &burst->packets[i],
-			      cut(channel, &burst->packets[i]));
+		append(channel, &channel->broadcast, &burst->packets[i]);
 }
 
 static void append_passing(struct lane_channel *channel,
@@ -209,8 +217,7 @@ static void append_passing(struct lane_channel *channel,
 		const struct packet *packet =
 			&burst->packets[passing->index[i]];
 
-		stream_append(&channel->broadcast, packet,
-			      cut(channel, packet));
+		append(channel, &channel->broadcast, packet);
 	}
 }
 
@@ -222,8 +229,7 @@ static void append_group(struct lane_channel *channel,
 		const struct packet *packet =
 			&burst->packets[passing->index[i]];
 
-		stream_append(group_stream(group, packet->flow_hash), packet,
-			      cut(channel, packet));
+		append(channel, group_stream(group, packet->flow_hash), packet);
 	}
 }
 
@@ -405,7 +411,7 @@ uint64_t lane_channel_bells(const struct lane_channel *channel)
 void lane_channel_stat(const struct lane_channel *channel,
 		       struct nr_msg_channel_lane *msg)
 {
-	const struct admission *admission;
+	const struct admission *admission, *account;
 	const struct stream *stream;
 
 	for (stream = channel->streams; stream; stream = stream->next) {
@@ -417,15 +423,16 @@ void lane_channel_stat(const struct lane_channel *channel,
 	if (!channel->arena)
 		return;
 	admission = &channel->arena->admission;
+	account = admission->account;
 	msg->published = channel->passed;
 	msg->arena_bytes = channel->arena->region.size;
 	msg->block_size = channel->arena->block_size;
 	msg->blocks = admission->block_count;
 	msg->blocks_free = admission->free_count;
-	msg->set_aside = admission->set_aside;
-	msg->promised = admission->promised;
-	msg->pool = admission->pool;
-	msg->pool_used = admission->pool_used;
+	msg->set_aside = account->set_aside;
+	msg->promised = account->promised;
+	msg->pool = account->pool;
+	msg->pool_used = account->pool_used;
 }
 
 void lane_channel_stat_capture(const struct lane_channel *channel,

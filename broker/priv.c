@@ -97,6 +97,43 @@ int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 	return ask(&request, reply, NULL, 0);
 }
 
+int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
+		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX])
+{
+	const struct priv_request request = { PRIV_XDP_OPEN, source, interface,
+					      lane, is_new };
+
+	return ask(&request, reply, fds, 2);
+}
+
+int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
+		  bool takes)
+{
+	const struct priv_request request = { PRIV_XDP_TAKE, source, interface,
+					      lane, takes };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
+}
+
+int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
+		   struct priv_reply *reply)
+{
+	const struct priv_request request = { PRIV_XDP_STATS, source, interface,
+					      lane, 0 };
+
+	return ask(&request, reply, NULL, 0);
+}
+
+int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
+		  struct priv_reply *reply)
+{
+	const struct priv_request request = { PRIV_XDP_LINK, source, interface,
+					      lane, 0 };
+
+	return ask(&request, reply, NULL, 0);
+}
+
 int priv_return_pages(uint32_t count, int *fd)
 {
 	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,

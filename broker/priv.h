@@ -21,6 +21,10 @@ enum priv_verb {
 	PRIV_PACKET_START,    /* a source: its lanes let packets in */
 	PRIV_PACKET_STATS,    /* kernel counters, since the opening */
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
+	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM (count 1: a new one) */
+	PRIV_XDP_TAKE,	      /* count 1: take the queue's packets; 0: don't */
+	PRIV_XDP_STATS,	      /* kernel counters, since the opening */
+	PRIV_XDP_LINK,	      /* the link's state */
 	PRIV_RETURN_PAGES,    /* fd: a BPF array of pages */
 	PRIV_REPLAY_OPEN,     /* fd: the file */
 	PRIV_READY,	      /* the engine serves */
@@ -37,6 +41,14 @@ struct priv_request {
 };
 
 enum priv_link { PRIV_LINK_UP, PRIV_LINK_DOWN, PRIV_LINK_GONE, PRIV_LINK_NEW };
+
+/* Of an AF_XDP socket. */
+struct priv_xdp_stats {
+	uint64_t dropped;    /* for any reason but a full ring */
+	uint64_t ring_full;
+	uint64_t fill_empty; /* times, not packets; those are in dropped */
+	uint64_t invalid;    /* addresses in the fill ring, not packets */
+};
 
 struct priv_reply {
 	uint32_t verb; /* as asked */
@@ -57,6 +69,12 @@ struct priv_reply {
 			uint32_t is_refused; /* the fd is a text, for people */
 		} reload;
 		struct {
+			uint64_t umem_size;
+			bool is_generic;
+			bool is_zerocopy;
+		} xdp;
+		struct priv_xdp_stats xdp_stats;
+		struct {
 			int32_t error;	/* what SO_ERROR said */
 			uint32_t state; /* enum priv_link */
 		} link;
@@ -71,6 +89,14 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
+int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
+		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
+int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
+		  bool takes);
+int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
+		   struct priv_reply *reply);
+int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
+		  struct priv_reply *reply);
 int priv_return_pages(uint32_t count, int *fd);
 int priv_replay_open(uint32_t source, int *fd);
 int priv_ready(void);

@@ -19,6 +19,9 @@
 
 #define COLLAPSE_TRIES 50
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -37,7 +40,7 @@ int region_init(void)
 }
 
 /* A mapping of @fd at an address where huge pages fit. */
-static void *map_aligned(int fd, size_t size)
+static void *map_aligned(int fd, size_t size, int prot)
 {
 	uint8_t *space, *base;
 	size_t head;
@@ -47,8 +50,7 @@ static void *map_aligned(int fd, size_t size)
 	if (space == MAP_FAILED)
 		return MAP_FAILED;
 	head = -(uintptr_t)space & (REGION_ALIGN - 1);
-	base = mmap(space + head, size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_FIXED, fd, 0);
+	base = mmap(space + head, size, prot, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (base == MAP_FAILED) {
 		munmap(space, size + REGION_ALIGN);
 		return MAP_FAILED;
@@ -91,7 +93,7 @@ static int fill_hugetlb(struct region *region, const char *name, int *fd)
 		return -errno;
 	if (allocate(*fd, region->size))
 		goto fail;
-	region->base = map_aligned(*fd, region->size);
+	region->base = map_aligned(*fd, region->size, PROT_READ | PROT_WRITE);
 	if (region->base == MAP_FAILED)
 		goto fail;
 	region->is_hugetlb = true;
@@ -133,7 +135,7 @@ static int fill_shmem(struct region *region, const char *name,
 	err = allocate(*fd, region->size);
 	if (err)
 		goto fail;
-	region->base = map_aligned(*fd, region->size);
+	region->base = map_aligned(*fd, region->size, PROT_READ | PROT_WRITE);
 	if (region->base == MAP_FAILED) {
 		err = -errno;
 		goto fail;
@@ -200,4 +202,14 @@ void region_free(struct region *region)
 	munmap(region->base, region->size);
 	close(region->fd);
 	*region = (struct region){ .fd = -1 };
+}
+
+const void *region_map(int fd, size_t size)
+{
+	void *base = map_aligned(fd, size, PROT_READ);
+
+	if (base == MAP_FAILED)
+		return NULL;
+	(void)madvise(base, size, MADV_POPULATE_READ);
+	return base;
 }

@@ -45,4 +45,7 @@ void region_free(struct region *region);
  */
 uint64_t region_memory_available(void);
 
+/* Maps such memory read-only, where huge pages fit. NULL: see errno. */
+const void *region_map(int fd, size_t size);
+
 #endif

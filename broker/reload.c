@@ -61,22 +61,6 @@ static const struct config_source *find_source(const struct config *config,
 	return NULL;
 }
 
-/* But for where it stands in the text. */
-static bool source_is_same(const struct config_source *a,
-			   const struct config_source *b)
-{
-	struct config_source *copy = malloc(sizeof(*copy));
-	bool is_same;
-
-	if (!copy)
-		return false;
-	memcpy(copy, b, sizeof(*copy));
-	copy->line = a->line;
-	is_same = memcmp(a, copy, sizeof(*copy)) == 0;
-	free(copy);
-	return is_same;
-}
-
 /* Lanes of the same interfaces: their rings can be changed under them. */
 static bool has_same_lanes(const struct config_source *a,
 			   const struct config_source *b)
@@ -131,6 +115,7 @@ static void remove_source(struct control *control,
 	struct control_channel *channel;
 
 	source->is_removed = true;
+	control_source_close(source);
 	for (channel = control->channels; channel; channel = channel->next)
 		if (channel->source == source && !channel->is_retired)
 			end_channel(channel, why);
@@ -153,6 +138,61 @@ static void change_source(struct control *control,
 			  config->name);
 }
 
+static bool allow_is_same(const struct config_channel *a,
+			  const struct config_channel *b)
+{
+	return a->allow_everyone == b->allow_everyone &&
+	       a->allow_count == b->allow_count &&
+	       memcmp(a->allow, b->allow, sizeof(a->allow)) == 0;
+}
+
+/* What is in its memory, and who has it, is as it was. */
+static bool memory_is_same(const struct config_channel *a,
+			   const struct config_channel *b)
+{
+	return strcmp(a->filter, b->filter) == 0 && a->snaplen == b->snaplen &&
+	       a->headers_only == b->headers_only &&
+	       a->show_counts == b->show_counts &&
+	       a->arena_size == b->arena_size &&
+	       a->block_size == b->block_size &&
+	       a->guaranteed == b->guaranteed;
+}
+
+static const struct config_channel *find_channel(const struct config *config,
+						 const char *name)
+{
+	for (uint32_t i = 0; i < config->channel_count; i++)
+		if (strcmp(config->channels[i].name, name) == 0)
+			return &config->channels[i];
+	return NULL;
+}
+
+/*
+ * Whether all who have mapped the frames of a source may go on reading them.
+ * A mapping cannot be taken back: else the frames have to be made anew.
+ */
+static bool loans_stay(const struct control *control,
+		       const struct control_source *source,
+		       const struct config *config)
+{
+	const struct control_channel *channel = control->channels;
+
+	for (; channel; channel = channel->next) {
+		const struct config_channel *now;
+
+		if (channel->source != source || channel->is_retired ||
+		    !config_channel_is_whole(channel->config))
+			continue;
+		now = find_channel(config, channel->config->name);
+		if (!now || !memory_is_same(channel->config, now) ||
+		    !allow_is_same(channel->config, now) ||
+		    strcmp(config->sources[now->source].name,
+			   source->config->name) != 0)
+			return false;
+	}
+	return true;
+}
+
 static void update_sources(struct control *control, const struct config *config)
 {
 	struct control_source *source, *following;
@@ -166,8 +206,11 @@ static void update_sources(struct control *control, const struct config *config)
 		new = find_source(config, source->config->name, &source->index);
 		if (!new)
 			remove_source(control, source, NR_END_CHANNEL);
-		else if (!source_is_same(source->config, new))
+		else if (!config_source_is_same(source->config, new))
 			change_source(control, source, new);
+		else if (new->backend == BACKEND_XDP &&
+			 !loans_stay(control, source, config))
+			remove_source(control, source, NR_END_RETIRED);
 	}
 }
 
@@ -204,18 +247,6 @@ static void add_sources(struct control *control, const struct config *config)
 }
 
 /* --------------------------------------------------------------- channels */
-
-/* What is in its memory, and who has it, is as it was. */
-static bool memory_is_same(const struct config_channel *a,
-			   const struct config_channel *b)
-{
-	return strcmp(a->filter, b->filter) == 0 && a->snaplen == b->snaplen &&
-	       a->headers_only == b->headers_only &&
-	       a->show_counts == b->show_counts &&
-	       a->arena_size == b->arena_size &&
-	       a->block_size == b->block_size &&
-	       a->guaranteed == b->guaranteed;
-}
 
 static void replace_channel(struct control *control,
 			    struct control_channel *channel,
@@ -272,15 +303,6 @@ static struct control_channel *running_channel(const struct control *control,
 		if (!channel->is_retired &&
 		    strcmp(channel->config->name, name) == 0)
 			return channel;
-	return NULL;
-}
-
-static const struct config_channel *find_channel(const struct config *config,
-						 const char *name)
-{
-	for (uint32_t i = 0; i < config->channel_count; i++)
-		if (strcmp(config->channels[i].name, name) == 0)
-			return &config->channels[i];
 	return NULL;
 }
 

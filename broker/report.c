@@ -123,6 +123,29 @@ static bool shows_source(const struct report *report,
 	return false;
 }
 
+/* A packet is dropped once: fill_empty says why some of dropped were. */
+static void add_xdp(const struct report *report, struct form *form)
+{
+	const struct config_source *config = form->source->config;
+	const struct control *control = report->session->control;
+	struct nr_msg_source *msg = &form->msg;
+	const struct lane *lane = form->command.base.lane;
+	struct priv_reply reply;
+
+	msg->xdp_flags = NR_XDP | (lane->is_generic ? NR_XDP_GENERIC : 0) |
+			 (lane->is_zerocopy ? NR_XDP_ZEROCOPY : 0);
+	msg->ring_bytes = lane->ring_bytes;
+	if (priv_xdp_stats((uint32_t)(form->source - control->sources),
+			   lane->number / config->lanes,
+			   lane->number % config->lanes, &reply))
+		return;
+	msg->kernel_drops = reply.xdp_stats.dropped + reply.xdp_stats.ring_full;
+	msg->xdp_dropped = reply.xdp_stats.dropped;
+	msg->xdp_ring_full = reply.xdp_stats.ring_full;
+	msg->xdp_fill_empty = reply.xdp_stats.fill_empty;
+	msg->xdp_invalid = reply.xdp_stats.invalid;
+}
+
 static bool add_source(const struct report *report, struct form *form)
 {
 	const struct config_source *config = form->source->config;
@@ -142,6 +165,8 @@ static bool add_source(const struct report *report, struct form *form)
 		msg->freezes = reply.stats.freezes;
 		msg->ring_bytes = form->command.base.lane->ring_bytes;
 	}
+	if (config->backend == BACKEND_XDP)
+		add_xdp(report, form);
 	return session_add(report->session, &msg->msg, NR_MSG_SOURCE,
 			   sizeof(*msg));
 }

@@ -33,6 +33,7 @@
 #include "priv.h"
 #include "warden_offload.h"
 #include "warden_packet.h"
+#include "warden_xdp.h"
 
 #define STOP_TIMEOUT_MS 5000
 #define BACKOFF_MAX_S 30
@@ -49,6 +50,9 @@ struct warden {
 	bool is_stopping;
 	uint32_t pages_made;
 	struct packet_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	struct xdp_socket xdp_sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	struct redirection redirections[CONFIG_SOURCES_MAX]
+				       [CONFIG_INTERFACES_MAX];
 };
 
 /* ------------------------------------------------------------------ verbs */
@@ -154,6 +158,84 @@ static int asroot_error(struct warden *warden,
 	return 0;
 }
 
+/* A lane of an AF_XDP source, as a request names it. */
+struct xdp_lane {
+	const struct config_source *source;
+	struct xdp_socket *socket;
+	struct redirection *redirection;
+};
+
+static struct xdp_lane requested_xdp(struct warden *warden,
+				     const struct priv_request *request)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_XDP);
+
+	if (request->interface >= source->interface_count ||
+	    request->lane >= source->lanes)
+		surprise(warden, "lane");
+	return (struct xdp_lane){
+		.source = source,
+		.socket = &warden->xdp_sockets[request->source]
+					      [request->interface *
+						       source->lanes +
+					       request->lane],
+		.redirection = &warden->redirections[request->source]
+						    [request->interface],
+	};
+}
+
+static int asroot_xopen(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+	int err = asroot_xdp_open(lane.source, request->interface,
+				  request->lane, request->count != 0,
+				  lane.socket, lane.redirection, reply);
+
+	if (err)
+		return err;
+	fds[0] = lane.socket->fd;
+	fds[1] = lane.socket->umem.fd;
+	return 2;
+}
+
+static int asroot_xtake(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)reply;
+	(void)fds;
+	return asroot_xdp_take(lane.source, request->lane, lane.socket,
+			       lane.redirection, request->count != 0);
+}
+
+static int asroot_xstats(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)fds;
+	return asroot_xdp_stats(lane.socket, lane.redirection,
+				lane.source->interfaces[request->interface],
+				reply);
+}
+
+static int asroot_xlink(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)fds;
+	asroot_xdp_link(lane.source, request->interface, lane.socket, reply);
+	return 0;
+}
+
 static int asroot_return_pages(struct warden *warden,
 			       const struct priv_request *request,
 			       struct priv_reply *reply, int *fds)
@@ -204,6 +286,39 @@ static bool has_same_lanes(const struct config_source *a,
 	       memcmp(a->interfaces, b->interfaces, sizeof(a->interfaces)) == 0;
 }
 
+/* The same for AF_XDP: another lane, or another program, is another source. */
+static void move_xdp(struct warden *warden, const struct config *config)
+{
+	static struct xdp_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	static struct redirection programs[CONFIG_SOURCES_MAX]
+					  [CONFIG_INTERFACES_MAX];
+	const struct config *old = warden->options->config;
+
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			sockets[s][l] = (struct xdp_socket){ .fd = -1 };
+	memset(programs, 0, sizeof(programs));
+	for (uint32_t s = 0; s < old->source_count; s++) {
+		uint32_t to = source_named(config, old->sources[s].name);
+		bool stays = to < config->source_count &&
+			     config_source_is_same(&old->sources[s],
+						   &config->sources[to]);
+
+		for (int l = 0; l < LANES_MAX; l++)
+			if (stays)
+				sockets[to][l] = warden->xdp_sockets[s][l];
+			else
+				asroot_xdp_close(&warden->xdp_sockets[s][l]);
+		for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
+			if (stays)
+				programs[to][i] = warden->redirections[s][i];
+			else
+				redirect_detach(&warden->redirections[s][i]);
+	}
+	memcpy(warden->xdp_sockets, sockets, sizeof(sockets));
+	memcpy(warden->redirections, programs, sizeof(programs));
+}
+
 /* Sockets go with the names of their sources, to the new places of these. */
 static void move_sockets(struct warden *warden, const struct config *config)
 {
@@ -233,6 +348,7 @@ static void adopt(struct warden *warden, const struct config *config, int fd)
 	struct warden_options *options = warden->options;
 
 	move_sockets(warden, config);
+	move_xdp(warden, config);
 	munmap((void *)(uintptr_t)options->config, sizeof(*config));
 	close(options->config_fd);
 	options->config = config;
@@ -324,6 +440,10 @@ static const struct verb {
 	[PRIV_PACKET_START] = { asroot_start, false },
 	[PRIV_PACKET_STATS] = { asroot_stats, false },
 	[PRIV_PACKET_ERROR] = { asroot_error, false },
+	[PRIV_XDP_OPEN] = { asroot_xopen, true },
+	[PRIV_XDP_TAKE] = { asroot_xtake, false },
+	[PRIV_XDP_STATS] = { asroot_xstats, false },
+	[PRIV_XDP_LINK] = { asroot_xlink, false },
 	[PRIV_RETURN_PAGES] = { asroot_return_pages, false },
 	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
 	[PRIV_READY] = { asroot_ready, false },
@@ -487,6 +607,21 @@ static void insist(struct warden *warden)
 	kill(warden->engine, SIGKILL);
 }
 
+/* Their packets go to the host again; the programs stay, and let them pass. */
+static void close_xdp(struct warden *warden)
+{
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			asroot_xdp_close(&warden->xdp_sockets[s][l]);
+}
+
+static void detach_xdp(struct warden *warden)
+{
+	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+		for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
+			redirect_detach(&warden->redirections[s][i]);
+}
+
 /* Waits for the engine's end, and helps when it takes too long. */
 static int reap_engine(struct warden *warden)
 {
@@ -499,6 +634,7 @@ static int reap_engine(struct warden *warden)
 		sleep_ms(10);
 	}
 	close(warden->engine_socket);
+	close_xdp(warden);
 	return status;
 }
 
@@ -619,8 +755,11 @@ int warden_run(struct warden_options *options)
 	warden.signals = open_signals();
 	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
-			warden.sockets[s][l].fd = -1;
-	status = warden.signals < 0 ? 1 : run_engines(&warden);
+			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
+				-1;
+	status = warden.signals < 0 || region_init() ? 1 :
+						       run_engines(&warden);
+	detach_xdp(&warden);
 	offload_restore();
 	unlink(options->config->socket);
 	return status;

@@ -87,6 +87,14 @@ void offload_off(const char *interface)
 	}
 }
 
+bool offload_strips_tags(const char *interface)
+{
+	uint32_t flags = 0;
+
+	return ethtool(interface, ETHTOOL_GFLAGS, &flags) == 0 &&
+	       flags & ETH_FLAG_RXVLAN;
+}
+
 void offload_restore(void)
 {
 	uint32_t flags;

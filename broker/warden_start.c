@@ -24,6 +24,7 @@
 
 #include "filter.h"
 #include "log.h"
+#include "warden_host.h"
 
 #define NOBODY 65534
 /* Where Debian allots nothing by itself. */
@@ -123,6 +124,8 @@ static const struct config *keep_config(struct config *shared, int *fd)
 		log_error("the configuration's parser went wrong");
 		return NULL;
 	}
+	for (uint32_t i = 0; i < config->source_count; i++)
+		host_count_queues(&config->sources[i]);
 	if (mprotect(config, sizeof(*config), PROT_READ) ||
 	    fcntl(*fd, F_ADD_SEALS,
 		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE |
@@ -171,9 +174,42 @@ const struct config *start_config(const struct start_options *options, int *fd)
 	return keep_config(shared, fd);
 }
 
+/* What AF_XDP takes is lost to the host, which may need it. */
+static int check_exclusive(const struct config_source *source,
+			   const char *name)
+{
+	char why[128];
+	int errors = 0;
+
+	if (source->backend != BACKEND_XDP || source->exclusive)
+		return 0;
+	for (uint32_t i = 0; i < source->interface_count; i++) {
+		if (!host_needs(source->interfaces[i], why, sizeof(why)))
+			continue;
+		fprintf(stderr,
+			"%s:%u: source %s: %s %s: packets that AF_XDP takes "
+			"are lost to the host; set exclusive = yes if that is "
+			"meant, or backend = af_packet\n",
+			name, source->line, source->name,
+			source->interfaces[i], why);
+		errors++;
+	}
+	return errors;
+}
+
 static int check_source(const struct config_source *source, const char *name)
 {
-	int fd, errors = 0;
+	int fd, errors = check_exclusive(source, name);
+
+	if (source->interface_count * source->lanes > NR_LANES_MAX) {
+		fprintf(stderr,
+			"%s:%u: source %s: %u interfaces with %u queues each "
+			"are more than %d lanes; list some queues (queues = 0, "
+			"1), or have fewer (ethtool -L)\n",
+			name, source->line, source->name,
+			source->interface_count, source->lanes, NR_LANES_MAX);
+		errors++;
+	}
 
 	for (uint32_t i = 0; i < source->interface_count; i++) {
 		if (if_nametoindex(source->interfaces[i]))

@@ -118,22 +118,42 @@ static bool streams_are_sane(const struct nr_arena *header)
 		    header->stream_stride, header->size);
 }
 
-static int arena_map(struct lane *lane)
+/* Maps memory with packets in it: so long that 32 bits count it. */
+static int packets_map(int fd, const uint8_t **map, uint64_t *length)
 {
 	uint64_t size;
-	void *map;
-	int err = file_check(lane->arena_fd, &size);
+	void *memory;
+	int err = file_check(fd, &size);
 
 	if (err)
 		return err;
-	if (size < sizeof(struct nr_arena) || size > NR_ARENA_MAX)
+	if (size > NR_ARENA_MAX)
 		return -EPROTO;
-	map = mmap(huge_hint(size), size, PROT_READ, MAP_SHARED, lane->arena_fd,
-		   0);
-	if (map == MAP_FAILED)
+	memory = mmap(huge_hint(size), size, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
 		return map_errno(errno);
-	lane->arena = map;
-	lane->arena_size = size;
+	*map = memory;
+	*length = size;
+	return 0;
+}
+
+static int arena_map(struct lane *lane)
+{
+	int err = packets_map(lane->arena_fd, &lane->arena, &lane->arena_size);
+
+	if (err)
+		return err;
+	return lane->arena_size < sizeof(struct nr_arena) ? -EPROTO : 0;
+}
+
+/* A loaned channel has its packets elsewhere; no more is known of that. */
+static int region_map(struct lane *lane)
+{
+	if (lane->region_fd >= 0)
+		return packets_map(lane->region_fd, &lane->region,
+				   &lane->region_size);
+	lane->region = lane->arena;
+	lane->region_size = lane->arena_size;
 	return 0;
 }
 
@@ -284,6 +304,7 @@ int attach_return_pages(struct nr_capture *capture, int fd, uint32_t lanes)
 	for (i = 0; i < lanes; i++) {
 		capture->lanes[i].arena_fd = -1;
 		capture->lanes[i].ring_fd = -1;
+		capture->lanes[i].region_fd = -1;
 	}
 	return 0;
 }
@@ -307,12 +328,15 @@ int attach_lane(struct nr_capture *capture, const struct lane_claim *claim)
 
 	lane->arena_fd = claim->arena_fd;
 	lane->ring_fd = claim->ring_fd;
+	lane->region_fd = claim->region_fd;
 	lane->number = claim->lane;
 	if (claim->lane > UINT16_MAX)
 		return -EPROTO;
 	err = arena_map(lane);
 	if (!err)
 		err = arena_check(lane);
+	if (!err)
+		err = region_map(lane);
 	if (!err)
 		err = ring_map(lane, claim);
 	if (!err)
@@ -323,23 +347,23 @@ int attach_lane(struct nr_capture *capture, const struct lane_claim *claim)
 	return err;
 }
 
-/* One message of a known kind, with exactly the descriptors it should have. */
+/* One message of a known kind, with as many descriptors as it may have. */
 static int receive(struct nr_capture *capture, const struct words *words,
 		   struct wire_msg *answer, uint32_t type, size_t length,
-		   unsigned fd_count)
+		   unsigned fds_min, unsigned fds_max)
 {
 	int err = dial_answer(capture->socket, answer, words);
 
 	if (err)
 		return err;
 	if (answer->msg.type == type && answer->length >= length &&
-	    answer->fd_count == fd_count)
+	    answer->fd_count >= fds_min && answer->fd_count <= fds_max)
 		return 0;
 	wire_close_fds(answer);
 	return -EPROTO;
 }
 
-/* A LANE message with its two descriptors, which are taken. */
+/* A LANE message with its two or three descriptors, which are taken. */
 int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 			uint32_t capture_id)
 {
@@ -350,12 +374,16 @@ int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 
 	memcpy(&msg, answer->bytes, sizeof(msg));
 	if (msg.return_page >= capture->lane_count ||
-	    capture->lanes[msg.return_page].arena_fd >= 0) {
+	    capture->lanes[msg.return_page].arena_fd >= 0 ||
+	    (msg.region_size != 0) != (answer->fd_count == 3)) {
 		wire_close_fds(answer);
 		return -EPROTO;
 	}
 	claim = (struct lane_claim){ .arena_fd = answer->fds[0],
 				     .ring_fd = answer->fds[1],
+				     .region_fd = msg.region_size ?
+							  answer->fds[2] :
+							  -1,
 				     .lane = msg.lane,
 				     .return_page = msg.return_page,
 				     .ring_map_offset = msg.ring_map_offset,
@@ -367,6 +395,7 @@ int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 	lane = &capture->lanes[msg.return_page];
 	if (lane->arena_size != msg.arena_size ||
 	    lane->arena_id != msg.arena_id ||
+	    (msg.region_size && lane->region_size != msg.region_size) ||
 	    lane->ring->capture_id != capture_id)
 		return -EPROTO;
 	return 0;
@@ -377,7 +406,7 @@ static int receive_lane(struct nr_capture *capture, const struct words *words,
 {
 	struct wire_msg answer;
 	int err = receive(capture, words, &answer, NR_MSG_LANE,
-			  sizeof(struct nr_msg_lane), 2);
+			  sizeof(struct nr_msg_lane), 2, 3);
 
 	return err ? err : attach_lane_message(capture, &answer, capture_id);
 }
@@ -388,7 +417,7 @@ int attach_receive(struct nr_capture *capture, const struct words *words)
 	struct nr_msg_attached msg;
 	unsigned i;
 	int err = receive(capture, words, &answer, NR_MSG_ATTACHED, sizeof(msg),
-			  1);
+			  1, 1);
 
 	if (err)
 		return err;

@@ -38,6 +38,10 @@ struct lane {
 	uint16_t link_type;	      /* of the current block */
 	int ended;		      /* 0, or why there will be no more */
 
+	/* What records' offsets count in: the arena, or a third memory. */
+	const uint8_t *region;
+	uint64_t region_size;
+
 	/* The arena. */
 	const uint8_t *arena;
 	uint64_t arena_size;
@@ -80,6 +84,7 @@ struct lane {
 	/* Kept for nr_capture_export(). */
 	int arena_fd;
 	int ring_fd;
+	int region_fd; /* -1: the arena is the region */
 	void *ring_map;
 	uint64_t ring_map_offset;
 	uint64_t ring_map_size;
@@ -139,8 +144,9 @@ void capture_free(struct nr_capture *capture);
 
 /* What is claimed about a lane: by the broker, or by the parent process. */
 struct lane_claim {
-	int arena_fd; /* with ring_fd: the lane's, from the call on */
+	int arena_fd; /* with the others: the lane's, from the call on */
 	int ring_fd;
+	int region_fd; /* or -1 */
 	uint32_t lane;
 	uint32_t return_page;
 	uint64_t ring_map_offset;

@@ -16,8 +16,9 @@
 
 /*
  * The text: "v1:SOCKET,RETURN,BREAK" and for each lane, by return page,
- * ":LANE,ARENA,RING,MAP_OFFSET,MAP_SIZE,RING_OFFSET"; decimal numbers, of which
- * SOCKET, RETURN, BREAK, ARENA and RING are file descriptors.
+ * ":LANE,ARENA,RING,MAP_OFFSET,MAP_SIZE,RING_OFFSET", and ",REGION" where the
+ * packets do not lie in the arena; decimal numbers, of which SOCKET, RETURN,
+ * BREAK, ARENA, RING and REGION are file descriptors.
  */
 #define SPEC_VERSION "v1"
 
@@ -59,7 +60,9 @@ static bool write_spec(const struct nr_capture *capture, char *at, size_t size)
 			    lane->arena_fd, lane->ring_fd,
 			    (unsigned long long)lane->ring_map_offset,
 			    (unsigned long long)lane->ring_map_size,
-			    (unsigned long long)lane->ring_offset))
+			    (unsigned long long)lane->ring_offset) ||
+		    (lane->region_fd >= 0 &&
+		     !append(&at, end, ",%d", lane->region_fd)))
 			return false;
 	}
 	return true;
@@ -76,11 +79,13 @@ static unsigned list_fds(const struct spec *spec, int *fds)
 	for (i = 0; i < spec->lane_count; i++) {
 		fds[n++] = spec->lanes[i].arena_fd;
 		fds[n++] = spec->lanes[i].ring_fd;
+		if (spec->lanes[i].region_fd >= 0)
+			fds[n++] = spec->lanes[i].region_fd;
 	}
 	return n;
 }
 
-#define SPEC_FDS_MAX (3 + 2 * NR_LANES_MAX)
+#define SPEC_FDS_MAX (3 + 3 * NR_LANES_MAX)
 
 static int set_cloexec(const struct spec *spec, int flag)
 {
@@ -109,6 +114,7 @@ int nr_capture_export(struct nr_capture *capture, char *text, size_t size)
 	for (i = 0; i < spec.lane_count; i++) {
 		spec.lanes[i].arena_fd = capture->lanes[i].arena_fd;
 		spec.lanes[i].ring_fd = capture->lanes[i].ring_fd;
+		spec.lanes[i].region_fd = capture->lanes[i].region_fd;
 	}
 	return set_cloexec(&spec, 0);
 }
@@ -143,10 +149,19 @@ static bool read_numbers(const char **at, const char *format, uint64_t *values)
 
 static bool read_lane(const char **at, struct spec *spec)
 {
-	uint64_t v[6];
+	uint64_t v[7];
 
-	if (spec->lane_count == NR_LANES_MAX || !read_numbers(at, "fffnnn", v))
+	const char *start = *at;
+	bool is_loaned = false;
+
+	if (spec->lane_count == NR_LANES_MAX)
 		return false;
+	if (!read_numbers(at, "fffnnn", v)) {
+		*at = start;
+		is_loaned = true;
+		if (!read_numbers(at, "fffnnnf", v))
+			return false;
+	}
 	spec->lanes[spec->lane_count] =
 		(struct lane_claim){ .lane = (uint32_t)v[0],
 				     .arena_fd = (int)v[1],
@@ -154,7 +169,8 @@ static bool read_lane(const char **at, struct spec *spec)
 				     .return_page = spec->lane_count,
 				     .ring_map_offset = v[3],
 				     .ring_map_size = v[4],
-				     .ring_offset = v[5] };
+				     .ring_offset = v[5],
+				     .region_fd = is_loaned ? (int)v[6] : -1 };
 	spec->lane_count++;
 	return true;
 }
@@ -236,6 +252,7 @@ static void disown_fds(struct nr_capture *capture)
 	for (i = 0; capture->lanes && i < capture->lane_count; i++) {
 		capture->lanes[i].arena_fd = -1;
 		capture->lanes[i].ring_fd = -1;
+		capture->lanes[i].region_fd = -1;
 	}
 }
 

@@ -39,10 +39,13 @@ static void lane_deinit(struct lane *lane)
 {
 	if (lane->arena)
 		munmap((void *)(uintptr_t)lane->arena, lane->arena_size);
+	if (lane->region && lane->region != lane->arena)
+		munmap((void *)(uintptr_t)lane->region, lane->region_size);
 	if (lane->ring_map)
 		munmap(lane->ring_map, lane->ring_map_size);
 	fd_close(lane->arena_fd);
 	fd_close(lane->ring_fd);
+	fd_close(lane->region_fd);
 }
 
 void lanes_free(struct lane *lanes, unsigned count, void *return_map,

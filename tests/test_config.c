@@ -544,16 +544,41 @@ Test(config, there_must_be_a_channel)
 	refuses("", 1, "there is no channel");
 }
 
-Test(config, xdp_is_said_not_to_be_built_in_yet)
+static void xdp_refuses(const char *key, const char *words)
 {
-	source_refuses("backend = xdp", "not built in yet");
+	char text[512];
+
+	snprintf(text, sizeof(text), LAN "backend = xdp\n%s\n" CHANNEL, key);
+	refuses(text, 4, words);
+}
+
+Test(config, an_xdp_source_has_keys_of_its_own)
+{
+	source_refuses("queues = 0", "queues belongs to backend = xdp");
+	xdp_refuses("ring_size = 64M",
+		       "ring_size belongs to backend = af_packet");
+	xdp_refuses("lanes = 2", "belongs to backend");
+	xdp_refuses("queues = 0, 1, 0",
+		       "name each queue once");
+	xdp_refuses("queues = some",
+		       "must be all, or a list of numbers");
+	xdp_refuses("frame_size = 3000",
+		       "must be a power of two");
+	xdp_refuses("frame_count = 4096",
+		       "must be 5632 or more");
+	xdp_refuses("mode = skb",
+		       "must be auto, driver or generic");
+	xdp_refuses("bind = zc",
+		       "must be auto, zerocopy or copy");
 }
 
 Test(config, a_key_of_another_backend_is_told)
 {
 	replay_refuses("lanes = 2",
-		       "lanes belongs to backend = af_packet or xdp, but the "
+		       "lanes belongs to backend = af_packet, but the "
 		       "backend of source lan is replay");
+	replay_refuses("promiscuous = yes",
+		       "promiscuous belongs to backend = af_packet or xdp");
 	source_refuses("file = /dev/null",
 		       "file belongs to backend = replay, but the backend of "
 		       "source lan is af_packet (the default)");
@@ -841,14 +866,17 @@ Test(config, an_interface_by_itself_is_a_source_and_a_channel)
 	cr_assert(eq(str, config.sources[1].name, "br-0"));
 	cr_assert(eq(str, (char *)config.sources[1].interfaces[0], "br@0"));
 	cr_assert(eq(u32, config.channels[1].source, 1));
+	cr_assert(eq(int, add_interface("xs0:xdp"), 0));
+	cr_assert(config_is_sane(&config));
+	cr_assert(eq(str, (char *)config.sources[2].interfaces[0], "xs0"));
+	cr_assert(eq(u32, config.sources[2].backend, BACKEND_XDP));
+	cr_assert(eq(u32, config.sources[1].backend, BACKEND_PACKET));
 	cr_assert(not(config.channels[1].allow_everyone));
 }
 
 Test(config, an_interface_by_itself_must_be_one)
 {
 	config_init(&config);
-	cr_assert(eq(int, add_interface("eth0:xdp"), 1));
-	cr_assert(says("not built in yet"));
 	cr_assert(eq(int, add_interface("eth0:foo"), 1));
 	cr_assert(says("IFACE:af_packet"));
 	cr_assert(eq(int, add_interface("abcdefghijklmnop"), 1));

@@ -59,6 +59,18 @@ static void rate_cell(struct table *table, const struct snapshot *now,
 	table_cell(table, "%.*f", unit > 1 ? 2 : 0, rate / unit);
 }
 
+/* "xdp driver copy": what AF_XDP could be had. */
+static void backend_cell(struct table *table, const struct nr_msg_source *s)
+{
+	if (!(s->xdp_flags & NR_XDP))
+		table_text(table, s->backend, sizeof(s->backend));
+	else
+		table_cell(table, "xdp %s %s",
+			   s->xdp_flags & NR_XDP_GENERIC ? "generic" : "driver",
+			   s->xdp_flags & NR_XDP_ZEROCOPY ? "zerocopy" :
+							    "copy");
+}
+
 static void print_sources(const struct snapshot *now,
 			  const struct snapshot *last, FILE *out)
 {
@@ -71,7 +83,7 @@ static void print_sources(const struct snapshot *now,
 
 		table_text(&t, s->source, sizeof(s->source));
 		table_number(&t, s->lane);
-		table_text(&t, s->backend, sizeof(s->backend));
+		backend_cell(&t, s);
 		table_text(&t, s->interface, sizeof(s->interface));
 		table_cell(&t, "%s", snapshot_state(s->state));
 		table_number(&t, s->captured);
@@ -274,6 +286,23 @@ void snapshot_print(const struct snapshot *now, const struct snapshot *last,
 	print_captures(now, last, out);
 }
 
+static void xdp_json(struct json *json, const struct nr_msg_source *s)
+{
+	json_string(json, "xdp_mode",
+		    s->xdp_flags & NR_XDP_GENERIC ? "generic" : "driver",
+		    SIZE_MAX);
+	json_string(json, "xdp_bind",
+		    s->xdp_flags & NR_XDP_ZEROCOPY ? "zerocopy" : "copy",
+		    SIZE_MAX);
+	json_number(json, "xdp_dropped", s->xdp_dropped);
+	json_number(json, "xdp_ring_full", s->xdp_ring_full);
+	json_number(json, "xdp_fill_empty", s->xdp_fill_empty);
+	json_number(json, "xdp_invalid", s->xdp_invalid);
+	json_number(json, "frames", s->frames);
+	json_number(json, "frames_free", s->frames_free);
+	json_number(json, "frames_kept", s->frames_kept);
+}
+
 static void source_json(struct json *json, const struct nr_msg_source *s)
 {
 	const char *state = snapshot_state(s->state);
@@ -292,6 +321,8 @@ static void source_json(struct json *json, const struct nr_msg_source *s)
 	json_number(json, "bursts", s->bursts);
 	json_number(json, "bells", s->bells);
 	json_number(json, "cpu_ns", s->cpu_ns);
+	if (s->xdp_flags & NR_XDP)
+		xdp_json(json, s);
 	json_object_end(json);
 }
 

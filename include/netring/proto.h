@@ -7,7 +7,7 @@
  *   client                              broker
  *   ATTACH  -------------------------->
  *           <--------------------------  ATTACHED  + return pages (1 fd)
- *           <--------------------------  LANE      + arena, ring (2 fds)
+ *           <--------------------------  LANE      + arena, ring (2 fds; 3: UMEM)
  *                                        ... one for each lane
  *   ACK     -------------------------->            within a second
  *           <--------------------------  BELL      when a sleeper is woken
@@ -117,7 +117,10 @@ struct nr_msg_attached {
 	uint32_t reserved[10];
 };
 
-/* Comes with two fds: the arena, and the memory that holds the ring slice. */
+/*
+ * Comes with two fds: the arena, and the memory that holds the ring slice. A
+ * loaned channel's with a third: the UMEM, which its records' offsets count in.
+ */
 struct nr_msg_lane {
 	struct nr_msg msg;
 	uint32_t lane;	      /* its number in the source */
@@ -127,7 +130,9 @@ struct nr_msg_lane {
 	uint64_t ring_map_size;
 	uint64_t ring_offset; /* of the slice, in that mapping */
 	uint32_t arena_id;
-	uint32_t reserved[7];
+	uint32_t reserved_id;
+	uint64_t region_size; /* of the third; 0: there is none */
+	uint32_t reserved[4];
 };
 
 /* One line of `netring list`. */
@@ -168,8 +173,25 @@ struct nr_msg_source {
 	uint64_t bursts;
 	uint64_t bells;
 	uint64_t cpu_ns; /* the lane thread's */
-	uint64_t reserved[8];
+	/*
+	 * Of backend xdp, as the kernel counts: kernel_drops = dropped +
+	 * ring_full. Where the fill ring was empty is told by fill_empty, for
+	 * packets that are in dropped already.
+	 */
+	uint64_t xdp_dropped;
+	uint64_t xdp_ring_full;
+	uint64_t xdp_fill_empty;
+	uint64_t xdp_invalid; /* addresses in the fill ring */
+	uint32_t xdp_flags;   /* NR_XDP_* */
+	uint32_t frames;      /* of the UMEM */
+	uint32_t frames_free; /* neither the kernel's nor lent */
+	uint32_t frames_kept; /* the kernel's */
+	uint64_t reserved[2];
 };
+
+#define NR_XDP 1u	   /* the fields above are filled in */
+#define NR_XDP_GENERIC 2u  /* the program runs behind the driver, not in it */
+#define NR_XDP_ZEROCOPY 4u /* the driver writes into the frames */
 
 /* A channel on one lane, for those who may attach to it. */
 struct nr_msg_channel_lane {
@@ -259,6 +281,7 @@ NR_AT(struct nr_msg_lane, ring_map_offset, 32);
 NR_AT(struct nr_msg_lane, ring_map_size, 40);
 NR_AT(struct nr_msg_lane, ring_offset, 48);
 NR_AT(struct nr_msg_lane, arena_id, 56);
+NR_AT(struct nr_msg_lane, region_size, 64);
 NR_ASSERT(sizeof(struct nr_msg_channel) == 688, "struct nr_msg_channel");
 NR_AT(struct nr_msg_channel, source, 80);
 NR_AT(struct nr_msg_channel, snaplen, 160);
@@ -267,6 +290,8 @@ NR_ASSERT(sizeof(struct nr_msg_source) == 296, "struct nr_msg_source");
 NR_AT(struct nr_msg_source, lane, 160);
 NR_AT(struct nr_msg_source, captured, 168);
 NR_AT(struct nr_msg_source, kernel_drops, 184);
+NR_AT(struct nr_msg_source, xdp_dropped, 232);
+NR_AT(struct nr_msg_source, xdp_flags, 264);
 NR_ASSERT(sizeof(struct nr_msg_channel_lane) == 224,
 	  "struct nr_msg_channel_lane");
 NR_AT(struct nr_msg_channel_lane, seen, 88);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef NETRINGD_SOURCE_XDP_H
+#define NETRINGD_SOURCE_XDP_H
+
+#include "frames.h"
+#include "source.h"
+
+/*
+ * An AF_XDP socket that the warden has opened and bound, which it takes, also
+ * on error. @frames, borrowed, are its UMEM; another socket may have had them
+ * before. @interface: its index within the source. Returns 0 or -errno.
+ */
+int source_xdp_new(struct source **source, const struct config_source *config,
+		   int socket, struct frames *frames, uint32_t interface);
+
+#endif

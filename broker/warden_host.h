@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Questions about an interface that the warden asks before it takes it. */
+#ifndef NETRINGD_WARDEN_HOST_H
+#define NETRINGD_WARDEN_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+
+struct host_interface {
+	unsigned index; /* 0: there is none of this name */
+	bool is_up;
+	uint16_t type; /* ARPHRD_ */
+	uint8_t mac[6];
+	uint32_t mtu;
+};
+void host_look(struct host_interface *interface, const char *name);
+
+/* Receive queues; 1 where the driver does not tell. */
+uint32_t host_queues(const char *name);
+
+/*
+ * Whether the host itself needs the packets of the interface: it has an
+ * address (but for IPv6's automatic link-local one) or holds a default route.
+ * Then @why says which, for a person.
+ */
+bool host_needs(const char *name, char *why, size_t size);
+
+/* lanes = the queues that there are, where all were asked for. */
+void host_count_queues(struct config_source *source);
+
+#endif

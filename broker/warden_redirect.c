@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The program hangs on a bpf_link that this process owns: whatever ends the
+ * process takes the program off the interface. Without an entry for its queue
+ * in the program's map a packet passes to the host.
+ */
+#include "warden_redirect.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/if_packet.h>
+#include <linux/net_tstamp.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "redirect.skel.h"
+#include "warden_offload.h"
+
+#ifndef BPF_F_XDP_DEV_BOUND_ONLY
+#define BPF_F_XDP_DEV_BOUND_ONLY (1U << 6)
+#endif
+
+__attribute__((format(printf, 2, 0))) static int
+print_debug(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char text[1024];
+	int length = vsnprintf(text, sizeof(text), format, args);
+
+	if (length > 0 && level != LIBBPF_DEBUG)
+		log_debug("%.*s", (int)strcspn(text, "\n"), text);
+	return length;
+}
+
+/* ------------------------------------------------- programs of other people */
+
+static void name_of_program(char *name, size_t size, uint32_t id)
+{
+	struct bpf_prog_info info = { 0 };
+	uint32_t length = sizeof(info);
+	int fd = bpf_prog_get_fd_by_id(id);
+
+	snprintf(name, size, "?");
+	if (fd < 0)
+		return;
+	if (bpf_obj_get_info_by_fd(fd, &info, &length) == 0 && info.name[0])
+		snprintf(name, size, "%s", info.name);
+	close(fd);
+}
+
+/* 0: there is none. */
+static uint32_t foreign_program(unsigned ifindex)
+{
+	struct bpf_xdp_query_opts query = { .sz = sizeof(query) };
+
+	if (bpf_xdp_query((int)ifindex, 0, &query))
+		return 0;
+	return query.drv_prog_id ? query.drv_prog_id :
+	       query.skb_prog_id ? query.skb_prog_id :
+	       query.hw_prog_id	 ? query.hw_prog_id :
+				   query.prog_id;
+}
+
+static int refuse_foreign(const struct config_source *source, const char *name,
+			  uint32_t id)
+{
+	char program[64];
+
+	name_of_program(program, sizeof(program), id);
+	log_error("source %s: %s has an XDP program of somebody else, '%s' (id "
+		  "%u): it is not replaced. Take it off (ip link set %s xdp "
+		  "off), or use backend = af_packet",
+		  source->name, name, program, id, name);
+	return -EBUSY;
+}
+
+/* -------------------------------------------------------------- attaching */
+
+static void warn_of_tags(struct redirection *redirection, const char *name)
+{
+	if (redirection->has_warned || !offload_strips_tags(name))
+		return;
+	redirection->has_warned = true;
+	log_warn(
+		"%s: rx-vlan-offload is on, and AF_XDP cannot see the tags that "
+		"it takes off: VLANs would look untagged. Set offloads = off, "
+		"or ethtool -K %s rxvlan off",
+		name, name);
+}
+
+struct attempt {
+	bool is_bound; /* may ask the driver, which not every driver answers */
+	uint32_t flags;
+};
+
+static const struct attempt attempts[] = {
+	{ true, XDP_FLAGS_DRV_MODE },
+	{ false, XDP_FLAGS_DRV_MODE },
+	{ false, XDP_FLAGS_SKB_MODE },
+};
+
+static bool is_wanted(const struct config_source *source,
+		      const struct attempt *attempt)
+{
+	bool is_generic = attempt->flags == XDP_FLAGS_SKB_MODE;
+
+	return source->attach == ATTACH_AUTO ||
+	       is_generic == (source->attach == ATTACH_GENERIC);
+}
+
+static struct redirect *load(const struct config_source *source,
+			     unsigned ifindex, bool is_bound)
+{
+	struct redirect *program = redirect__open();
+	uint32_t queues = 1;
+
+	if (!program)
+		return NULL;
+	for (uint32_t i = 0; i < source->lanes; i++)
+		if (config_queue(source, i) >= queues)
+			queues = config_queue(source, i) + 1;
+	program->rodata->use_hardware_clock = source->clock == CLOCK_HARDWARE;
+	bpf_map__set_max_entries(program->maps.sockets, queues);
+	bpf_program__set_autoload(program->progs.netring_bound, is_bound);
+	bpf_program__set_autoload(program->progs.netring_redirect, !is_bound);
+	if (is_bound) {
+		bpf_program__set_flags(program->progs.netring_bound,
+				       BPF_F_XDP_DEV_BOUND_ONLY);
+		bpf_program__set_ifindex(program->progs.netring_bound, ifindex);
+	}
+	if (redirect__load(program)) {
+		int err = errno;
+
+		redirect__destroy(program);
+		errno = err;
+		return NULL;
+	}
+	return program;
+}
+
+static int try(struct redirection *redirection,
+	       const struct config_source *source, unsigned ifindex,
+	       const struct attempt *attempt)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = attempt->flags);
+	struct redirect *program = load(source, ifindex, attempt->is_bound);
+	int fd, link;
+
+	if (!program)
+		return errno ? -errno : -ENOMEM;
+	fd = bpf_program__fd(attempt->is_bound ?
+				     program->progs.netring_bound :
+				     program->progs.netring_redirect);
+	link = bpf_link_create(fd, (int)ifindex, BPF_XDP, &opts);
+	if (link < 0) {
+		redirect__destroy(program);
+		return link;
+	}
+	redirection->program = program;
+	redirection->link = link;
+	redirection->ifindex = ifindex;
+	redirection->is_generic = attempt->flags == XDP_FLAGS_SKB_MODE;
+	/* What the driver can tell, it may tell of tags, too. */
+	redirection->has_warned = false;
+	return 0;
+}
+
+static int try_all(struct redirection *redirection,
+		   const struct config_source *source, const char *name,
+		   unsigned ifindex)
+{
+	int err = -EOPNOTSUPP;
+
+	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
+		if (!is_wanted(source, &attempts[i]))
+			continue;
+		err = try(redirection, source, ifindex, &attempts[i]);
+		if (err == 0) {
+			log_info("source %s: %s: XDP in %s mode%s",
+				 source->name, name,
+				 redirection->is_generic ? "generic" : "driver",
+				 attempts[i].is_bound ? ", asks the driver" :
+							"");
+			if (!attempts[i].is_bound)
+				warn_of_tags(redirection, name);
+			return 0;
+		}
+		if (err == -EBUSY || err == -EEXIST)
+			return refuse_foreign(source, name,
+					      foreign_program(ifindex));
+		log_debug("source %s: %s: attempt %zu: %s", source->name, name,
+			  i, strerror(-err));
+	}
+	log_error("source %s: %s takes no XDP program%s: %s", source->name,
+		  name,
+		  source->attach == ATTACH_DRIVER ? " in driver mode" : "",
+		  strerror(-err));
+	return err;
+}
+
+/* ------------------------------------------------------------ the interface */
+
+/* For as long as the socket is there. */
+static int be_promiscuous(const struct config_source *source, unsigned ifindex)
+{
+	struct packet_mreq request = {
+		.mr_ifindex = (int)ifindex,
+		.mr_type = PACKET_MR_PROMISC,
+	};
+	int fd;
+
+	if (!source->promiscuous)
+		return -1;
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP,
+				  &request, sizeof(request)))
+		log_warn("source %s: no promiscuous mode: %s", source->name,
+			 strerror(errno));
+	return fd;
+}
+
+static void start_clock(const struct config_source *source, const char *name)
+{
+	struct hwtstamp_config stamp = { .rx_filter = HWTSTAMP_FILTER_ALL };
+	struct ifreq request = { .ifr_data = (char *)&stamp };
+	int fd;
+
+	if (source->clock != CLOCK_HARDWARE)
+		return;
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
+	if (fd < 0 || ioctl(fd, SIOCSHWTSTAMP, &request))
+		log_warn("source %s: %s has no hardware time stamps (%s): the "
+			 "kernel stamps",
+			 source->name, name, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void set_mac(struct redirect *program, const uint8_t mac[6])
+{
+	uint64_t word = 0;
+
+	for (int i = 0; i < 6; i++)
+		word = word << 8 | mac[i];
+	program->bss->own_mac = word;
+}
+
+int redirect_attach(struct redirection *redirection,
+		    const struct config_source *source, const char *name,
+		    const struct host_interface *host)
+{
+	uint32_t foreign;
+	int err;
+
+	if (redirection->program && redirection->ifindex == host->index) {
+		set_mac(redirection->program, host->mac);
+		return 0;
+	}
+	redirect_detach(redirection);
+	libbpf_set_print(print_debug);
+	foreign = foreign_program(host->index);
+	if (foreign)
+		return refuse_foreign(source, name, foreign);
+	err = try_all(redirection, source, name, host->index);
+	if (err)
+		return err;
+	set_mac(redirection->program, host->mac);
+	start_clock(source, name);
+	redirection->promiscuous = be_promiscuous(source, host->index);
+	return 0;
+}
+
+void redirect_detach(struct redirection *redirection)
+{
+	if (!redirection->program)
+		return;
+	close(redirection->link);
+	redirect__destroy(redirection->program);
+	if (redirection->promiscuous >= 0)
+		close(redirection->promiscuous);
+	*redirection = (struct redirection){ .promiscuous = -1 };
+}
+
+int redirect_queue(struct redirection *redirection, uint32_t queue, int socket)
+{
+	int map, err;
+
+	if (!redirection->program)
+		return -ENODEV;
+	map = bpf_map__fd(redirection->program->maps.sockets);
+	if (socket >= 0)
+		return bpf_map_update_elem(map, &queue, &socket, BPF_ANY);
+	err = bpf_map_delete_elem(map, &queue);
+	return err == -ENOENT ? 0 : err;
+}
+
+void redirect_look(struct redirection *redirection, const char *name)
+{
+	if (redirection->program && redirection->program->bss->tags_are_hidden)
+		warn_of_tags(redirection, name);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Our program on an interface: loaded, attached, told which queues to take. */
+#ifndef NETRINGD_WARDEN_REDIRECT_H
+#define NETRINGD_WARDEN_REDIRECT_H
+
+#include <stdbool.h>
+
+#include "config.h"
+#include "warden_host.h"
+
+struct redirect;
+
+/* What hangs on one interface of a source. */
+struct redirection {
+	struct redirect *program; /* NULL: not attached */
+	int link;
+	int promiscuous; /* a socket that holds the membership, or -1 */
+	unsigned ifindex;
+	bool is_generic;
+	bool has_warned; /* of tags that cannot be read */
+};
+
+/*
+ * Attaches to @host, unless that is done. A program of somebody else there is
+ * left alone: -EBUSY. Returns 0 or -errno, logged.
+ */
+int redirect_attach(struct redirection *redirection,
+		    const struct config_source *source, const char *name,
+		    const struct host_interface *host);
+void redirect_detach(struct redirection *redirection);
+
+/* Gives the packets of @queue to the socket, or with -1 back to the host. */
+int redirect_queue(struct redirection *redirection, uint32_t queue, int socket);
+
+/* Warns, once, if packets have had tags that the driver does not tell. */
+void redirect_look(struct redirection *redirection, const char *name);
+
+#endif

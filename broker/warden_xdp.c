@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A UMEM is a sealed memfd: written by the kernel, which has its pages pinned,
+ * and mapped read-only by everybody else. The one writable mapping, which the
+ * kernel wants for registering it, stays here with all rights taken off, so
+ * that the same frames can be registered again when an interface was remade.
+ */
+#include "warden_xdp.h"
+
+#include <errno.h>
+#include <linux/if_xdp.h>
+#include <net/if_arp.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "warden_offload.h"
+
+#define BIND_TRIES 100 /* 2 ms apart */
+#define KERNEL_HEADROOM 256 /* XDP_PACKET_HEADROOM, of each frame */
+#define FRAME_SIZE_MAX 4096 /* a page: larger frames cannot be had */
+#define LINK_HEADER 22	    /* Ethernet with two tags */
+
+#ifndef SO_PREFER_BUSY_POLL
+#define SO_PREFER_BUSY_POLL 69
+#define SO_BUSY_POLL_BUDGET 70
+#endif
+
+static int set_option(int fd, int level, int option, uint32_t value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) ? -errno :
+								      0;
+}
+
+/* ------------------------------------------------------------------- checks */
+
+static int refuse_mtu(const struct config_source *source, const char *name,
+		      uint32_t mtu)
+{
+	uint32_t room = source->frame_size - KERNEL_HEADROOM;
+	bool larger_helps =
+		mtu + LINK_HEADER <= FRAME_SIZE_MAX - KERNEL_HEADROOM;
+
+	log_error("source %s: %s has an MTU of %u, so packets of up to %u "
+		  "bytes, and frame_size = %u has room for %u: %s the MTU to "
+		  "%u, or use backend = af_packet",
+		  source->name, name, mtu, mtu + LINK_HEADER,
+		  source->frame_size, room,
+		  larger_helps ? "set frame_size = 4096, lower" : "lower",
+		  room - LINK_HEADER);
+	return -EMSGSIZE;
+}
+
+static int check(const struct config_source *source, const char *name,
+		 const struct host_interface *host, uint32_t lane)
+{
+	char why[128];
+
+	if (host->index == 0)
+		return -ENODEV;
+	if (host->type != ARPHRD_ETHER && host->type != ARPHRD_LOOPBACK) {
+		log_error("source %s: %s is not Ethernet: use backend = "
+			  "af_packet",
+			  source->name, name);
+		return -EPROTONOSUPPORT;
+	}
+	if (host->mtu + LINK_HEADER > source->frame_size - KERNEL_HEADROOM)
+		return refuse_mtu(source, name, host->mtu);
+	if (config_queue(source, lane) >= host_queues(name)) {
+		log_error("source %s: %s has %u receive queues, so no queue %u",
+			  source->name, name, host_queues(name),
+			  config_queue(source, lane));
+		return -ENODEV;
+	}
+	if (!source->exclusive && host_needs(name, why, sizeof(why))) {
+		log_error("source %s: %s %s: packets taken by AF_XDP are lost "
+			  "to the host. Set exclusive = yes if that is meant, "
+			  "or use backend = af_packet",
+			  source->name, name, why);
+		return -EADDRINUSE;
+	}
+	return 0;
+}
+
+/* --------------------------------------------------------------------- UMEM */
+
+static int make_umem(const struct config_source *source,
+		     struct xdp_socket *socket)
+{
+	uint64_t size = (uint64_t)source->frame_count * source->frame_size;
+	int err;
+
+	if (socket->umem.base)
+		return 0;
+	size = (size + REGION_ALIGN - 1) & ~(uint64_t)(REGION_ALIGN - 1);
+	err = region_new(&socket->umem, "netring-umem", size,
+			 source->small_pages);
+	if (err == REGION_NO_HUGE_PAGES) {
+		log_error("source %s: no huge pages for %llu bytes of frames; "
+			  "reserve some (vm.nr_hugepages) or set small_pages = "
+			  "yes",
+			  source->name, (unsigned long long)size);
+		err = -ENOMEM;
+	}
+	if (err)
+		socket->umem = (struct region){ .fd = -1 };
+	return err;
+}
+
+static int register_umem(const struct config_source *source, int fd,
+			 const struct region *umem)
+{
+	struct xdp_umem_reg request = {
+		.addr = (uintptr_t)umem->base,
+		.len = umem->size,
+		.chunk_size = source->frame_size,
+	};
+	int err = 0;
+
+	if (mprotect(umem->base, umem->size, PROT_READ | PROT_WRITE))
+		return -errno;
+	if (setsockopt(fd, SOL_XDP, XDP_UMEM_REG, &request, sizeof(request)))
+		err = -errno;
+	if (mprotect(umem->base, umem->size, PROT_NONE) && !err)
+		err = -errno;
+	return err;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+/* The completion ring is the kernel's wish: nothing is ever sent. */
+static int make_rings(const struct config_source *source, int fd)
+{
+	int err =
+		set_option(fd, SOL_XDP, XDP_UMEM_FILL_RING, source->fill_ring);
+
+	if (!err)
+		err = set_option(fd, SOL_XDP, XDP_UMEM_COMPLETION_RING,
+				 source->completion_ring);
+	if (!err)
+		err = set_option(fd, SOL_XDP, XDP_RX_RING, source->rx_ring);
+	return err;
+}
+
+static int set_busy_poll(const struct config_source *source, int fd)
+{
+	int err = 0;
+
+	if (source->prefer_busy_poll)
+		err = set_option(fd, SOL_SOCKET, SO_PREFER_BUSY_POLL, 1);
+	if (!err && source->busy_poll)
+		err = set_option(fd, SOL_SOCKET, SO_BUSY_POLL,
+				 source->busy_poll);
+	if (!err && source->busy_poll_budget)
+		err = set_option(fd, SOL_SOCKET, SO_BUSY_POLL_BUDGET,
+				 source->busy_poll_budget);
+	return err;
+}
+
+/* Without a word about copying the kernel tries zero-copy first. */
+static int bind_to(const struct config_source *source, int fd, unsigned ifindex,
+		   uint32_t queue, bool is_generic)
+{
+	struct sockaddr_xdp address = {
+		.sxdp_family = AF_XDP,
+		.sxdp_ifindex = ifindex,
+		.sxdp_queue_id = queue,
+	};
+
+	if (source->bind == BIND_ZEROCOPY)
+		address.sxdp_flags = XDP_ZEROCOPY;
+	else if (source->bind == BIND_COPY || is_generic)
+		address.sxdp_flags = XDP_COPY;
+	if (source->need_wakeup)
+		address.sxdp_flags |= XDP_USE_NEED_WAKEUP;
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno :
+									0;
+}
+
+/* A socket that was just closed keeps its queue until the kernel gets to it. */
+static int bind_patiently(const struct config_source *source, int fd,
+			  unsigned ifindex, uint32_t queue, bool is_generic)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+	int err = bind_to(source, fd, ifindex, queue, is_generic);
+
+	for (int i = 0; i < BIND_TRIES && err == -EBUSY; i++) {
+		nanosleep(&pause, NULL);
+		err = bind_to(source, fd, ifindex, queue, is_generic);
+	}
+	return err;
+}
+
+static bool is_zerocopy(int fd)
+{
+	struct xdp_options options = { 0 };
+	socklen_t length = sizeof(options);
+
+	return getsockopt(fd, SOL_XDP, XDP_OPTIONS, &options, &length) == 0 &&
+	       options.flags & XDP_OPTIONS_ZEROCOPY;
+}
+
+static int open_socket(const struct config_source *source, unsigned ifindex,
+		       uint32_t queue, const struct region *umem,
+		       bool is_generic)
+{
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = register_umem(source, fd, umem);
+	if (!err)
+		err = make_rings(source, fd);
+	if (!err)
+		err = set_busy_poll(source, fd);
+	if (!err)
+		err = bind_patiently(source, fd, ifindex, queue, is_generic);
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+static void count(struct xdp_socket *socket);
+
+static void close_socket(struct xdp_socket *socket)
+{
+	if (socket->fd < 0)
+		return;
+	count(socket);
+	close(socket->fd);
+	socket->fd = -1;
+}
+
+static int open_lane(const struct config_source *source, const char *name,
+		     uint32_t lane, const struct host_interface *host,
+		     struct xdp_socket *socket,
+		     const struct redirection *redirection)
+{
+	uint32_t queue = config_queue(source, lane);
+	int fd = make_umem(source, socket);
+
+	if (fd == 0)
+		fd = open_socket(source, host->index, queue, &socket->umem,
+				 redirection->is_generic);
+	if (fd < 0) {
+		log_error("source %s: lane %u on %s, queue %u: %s%s",
+			  source->name, lane, name, queue, strerror(-fd),
+			  fd == -EBUSY ? " (another AF_XDP socket has it)" :
+			  source->bind == BIND_ZEROCOPY ? " (bind = zerocopy)" :
+							  "");
+		return fd;
+	}
+	socket->fd = fd;
+	socket->ifindex = host->index;
+	socket->is_zerocopy = is_zerocopy(fd);
+	log_info("source %s: lane %u on %s, queue %u: AF_XDP, %s mode, %s",
+		 source->name, lane, name, queue,
+		 redirection->is_generic ? "generic" : "driver",
+		 socket->is_zerocopy ? "zero-copy" : "copy");
+	return 0;
+}
+
+int asroot_xdp_open(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, bool is_new, struct xdp_socket *socket,
+		    struct redirection *redirection, struct priv_reply *reply)
+{
+	const char *name = source->interfaces[interface];
+	struct host_interface host;
+	int err;
+
+	close_socket(socket);
+	if (is_new)
+		region_free(&socket->umem);
+	host_look(&host, name);
+	if (source->offloads_off)
+		offload_off(name);
+	err = check(source, name, &host, lane);
+	if (!err)
+		err = redirect_attach(redirection, source, name, &host);
+	if (!err)
+		err = open_lane(source, name, lane, &host, socket, redirection);
+	if (err)
+		return err;
+	reply->xdp.umem_size = socket->umem.size;
+	reply->xdp.is_generic = redirection->is_generic;
+	reply->xdp.is_zerocopy = socket->is_zerocopy;
+	return 0;
+}
+
+int asroot_xdp_take(const struct config_source *source, uint32_t lane,
+		    const struct xdp_socket *socket,
+		    struct redirection *redirection, bool takes)
+{
+	if (takes && socket->fd < 0)
+		return -ENODEV; /* taken when it is open again */
+	return redirect_queue(redirection, config_queue(source, lane),
+			      takes ? socket->fd : -1);
+}
+
+/* ----------------------------------------------------------------- counters */
+
+static void add(struct priv_xdp_stats *sum, const struct xdp_statistics *now)
+{
+	sum->dropped += now->rx_dropped;
+	sum->ring_full += now->rx_ring_full;
+	sum->fill_empty += now->rx_fill_ring_empty_descs;
+	sum->invalid += now->rx_invalid_descs;
+}
+
+/* Unlike AF_PACKET's they do not start anew when they are read. */
+static int read_counters(const struct xdp_socket *socket,
+			 struct xdp_statistics *now)
+{
+	socklen_t length = sizeof(*now);
+
+	memset(now, 0, sizeof(*now));
+	if (socket->fd < 0)
+		return 0;
+	return getsockopt(socket->fd, SOL_XDP, XDP_STATISTICS, now, &length) ?
+		       -errno :
+		       0;
+}
+
+/* Keeps what a socket has counted that is about to be closed. */
+static void count(struct xdp_socket *socket)
+{
+	struct xdp_statistics now;
+
+	if (read_counters(socket, &now) == 0)
+		add(&socket->counted, &now);
+}
+
+int asroot_xdp_stats(const struct xdp_socket *socket,
+		     struct redirection *redirection, const char *name,
+		     struct priv_reply *reply)
+{
+	struct xdp_statistics now;
+	int err = read_counters(socket, &now);
+
+	reply->xdp_stats = socket->counted;
+	add(&reply->xdp_stats, &now);
+	redirect_look(redirection, name);
+	return err;
+}
+
+void asroot_xdp_link(const struct config_source *source, uint32_t interface,
+		     const struct xdp_socket *socket, struct priv_reply *reply)
+{
+	struct host_interface host;
+
+	host_look(&host, source->interfaces[interface]);
+	reply->link.error = 0;
+	if (host.index == 0)
+		reply->link.state = PRIV_LINK_GONE;
+	else if (socket->fd < 0 || host.index != socket->ifindex)
+		reply->link.state = PRIV_LINK_NEW;
+	else
+		reply->link.state = host.is_up ? PRIV_LINK_UP : PRIV_LINK_DOWN;
+}
+
+void asroot_xdp_close(struct xdp_socket *socket)
+{
+	close_socket(socket);
+	region_free(&socket->umem);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The warden's AF_XDP sockets and their UMEMs. */
+#ifndef NETRINGD_WARDEN_XDP_H
+#define NETRINGD_WARDEN_XDP_H
+
+#include "config.h"
+#include "priv.h"
+#include "region.h"
+#include "warden_redirect.h"
+
+/* One lane's socket. */
+struct xdp_socket {
+	int fd; /* -1: not open */
+	unsigned ifindex;
+	bool is_zerocopy;
+	struct region umem; /* base NULL: not made yet */
+	/* counted over all sockets this lane has had */
+	struct priv_xdp_stats counted;
+};
+
+/*
+ * Opens the socket of lane @lane on @interface of @source, and attaches the
+ * program, which gives it nothing until asroot_xdp_take(). @is_new: with a UMEM
+ * that nobody has mapped yet; else, for an interface that was made anew, with
+ * the one that the lane has. Lends socket and memory.
+ * Returns 0 or -errno, logged.
+ */
+int asroot_xdp_open(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, bool is_new, struct xdp_socket *socket,
+		    struct redirection *redirection, struct priv_reply *reply);
+
+/* Takes the packets of the lane's queue, or leaves them to the host. */
+int asroot_xdp_take(const struct config_source *source, uint32_t lane,
+		    const struct xdp_socket *socket,
+		    struct redirection *redirection, bool takes);
+
+int asroot_xdp_stats(const struct xdp_socket *socket,
+		     struct redirection *redirection, const char *name,
+		     struct priv_reply *reply);
+
+void asroot_xdp_link(const struct config_source *source, uint32_t interface,
+		     const struct xdp_socket *socket, struct priv_reply *reply);
+
+/* The engine is gone: its queues' packets go to the host, its frames go. */
+void asroot_xdp_close(struct xdp_socket *socket);
+
+#endif
