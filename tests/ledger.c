@@ -245,15 +245,14 @@ void reader_check_sum(const struct reader *reader)
 		cr_assert_eq(s->filtered, 0);
 		return;
 	}
-	cr_assert_eq(s->seen,
-		     s->delivered + s->filtered + s->to_others +
-			     nr_stats_lost(s),
-		     "reader %u: %llu seen, %llu + %llu + %llu + %llu",
-		     reader->id, (unsigned long long)s->seen,
-		     (unsigned long long)s->delivered,
-		     (unsigned long long)s->filtered,
-		     (unsigned long long)s->to_others,
-		     (unsigned long long)nr_stats_lost(s));
+	cr_assert_eq(
+		s->seen,
+		s->delivered + s->filtered + s->to_others + nr_stats_lost(s),
+		"reader %u: %llu seen, %llu + %llu + %llu + %llu", reader->id,
+		(unsigned long long)s->seen, (unsigned long long)s->delivered,
+		(unsigned long long)s->filtered,
+		(unsigned long long)s->to_others,
+		(unsigned long long)nr_stats_lost(s));
 }
 
 const char *config_write(const char *config, ...)
@@ -264,7 +263,8 @@ const char *config_write(const char *config, ...)
 
 	cr_assert(file, "%s: %s", path, strerror(errno));
 	fputs("[broker]\nmax_connections = 4096\nmax_captures = 4096\n"
-	      "max_guaranteed = 1000000\nattach_rate = 100000\n", file);
+	      "max_guaranteed = 1000000\nattach_rate = 100000\n",
+	      file);
 	va_start(args, config);
 	vfprintf(file, config, args);
 	va_end(args);

@@ -31,25 +31,25 @@ struct reader {
 	const char *channel;
 	const char *group;
 	bool follows;
-	bool keeps_first;    /* its first batch, to the end */
-	uint8_t id;	     /* 1 ... */
-	unsigned leases;     /* 0: the default */
+	bool keeps_first; /* its first batch, to the end */
+	uint8_t id;	  /* 1 ... */
+	unsigned leases;  /* 0: the default */
 	unsigned guarantee;
-	uint32_t pause_us;   /* after each batch */
-	uint32_t lanes;	     /* more than one: no order between them */
+	uint32_t pause_us; /* after each batch */
+	uint32_t lanes;	   /* more than one: no order between them */
 
 	pid_t pid;
-	uint32_t is_ready;   /* attached */
+	uint32_t is_ready; /* attached */
 	uint32_t must_stop;
-	int result;	     /* what ended it, 0: must_stop */
-	uint32_t last;	     /* packet given last */
+	int result;    /* what ended it, 0: must_stop */
+	uint32_t last; /* packet given last */
 	uint64_t count;
-	uint64_t gaps;	     /* packets in them */
-	uint64_t twice;	     /* given to somebody before */
-	uint64_t disorder;   /* behind a later one; or seq jumped */
-	uint64_t strange;    /* not of the trace; or a kept batch that changed */
-	uint32_t epochs;     /* how often the epoch changed */
-	uint32_t backwards;  /* how often it was less than before */
+	uint64_t gaps;	    /* packets in them */
+	uint64_t twice;	    /* given to somebody before */
+	uint64_t disorder;  /* behind a later one; or seq jumped */
+	uint64_t strange;   /* not of the trace; or a kept batch that changed */
+	uint32_t epochs;    /* how often the epoch changed */
+	uint32_t backwards; /* how often it was less than before */
 	struct nr_stats stats;
 	char text[NR_TEXT_MAX]; /* the broker's words, if it was refused */
 };

@@ -27,7 +27,8 @@ TestSuite(confinement, .timeout = 120);
 static struct broker broker;
 static struct command c;
 
-/* ------------------------------------------------------------ marked traffic */
+/* ------------------------------------------------------------ marked traffic
+ */
 
 /* Without a NUL behind, and split: they are in no memory but the packets'. */
 static const char open_mark[8] = "OpenMark";
@@ -40,11 +41,20 @@ static const char shut_mark[8] = "ShutMark";
 static void write_marked(const char *path)
 {
 	const uint32_t header[6] = { 0xa1b2c3d4, 2 | 4 << 16, 0, 0, 65535, 1 };
-	uint8_t frame[SIZE] = { [5] = 1, [11] = 2, [12] = 8, [14] = 0x45,
+	uint8_t frame[SIZE] = { [5] = 1,
+				[11] = 2,
+				[12] = 8,
+				[14] = 0x45,
 				[16] = (SIZE - 14) >> 8,
-				[17] = (SIZE - 14) & 255, [22] = 64, [23] = 17,
-				[26] = 10, [29] = 1, [30] = 10, [33] = 2,
-				[35] = 99, [38] = (SIZE - 34) >> 8,
+				[17] = (SIZE - 14) & 255,
+				[22] = 64,
+				[23] = 17,
+				[26] = 10,
+				[29] = 1,
+				[30] = 10,
+				[33] = 2,
+				[35] = 99,
+				[38] = (SIZE - 34) >> 8,
 				[39] = (SIZE - 34) & 255 };
 	FILE *file = fopen(path, "we");
 
@@ -83,8 +93,8 @@ static void serve(const char *keys)
 }
 
 struct found {
-	uint64_t bytes;	   /* looked at */
-	uint64_t open;	   /* marks */
+	uint64_t bytes; /* looked at */
+	uint64_t open;	/* marks */
 	uint64_t shut;
 	uint32_t last_shut; /* highest number behind one */
 };
@@ -463,14 +473,16 @@ Test(confinement, hides_how_much_there_is_that_it_hides)
 	broker_stop(&broker);
 }
 
-/* --------------------------------------------------- payload = headers, alone */
+/* --------------------------------------------------- payload = headers, alone
+ */
 
 /* Headers, written as words: what they are, and how long they are. */
 #define ETH "\2\0\0\0\0\1\2\0\0\0\0\2"
-#define IP4(proto, frag) "\x45\0\0\x54\0\1" frag "\x40" proto                 \
-			 "\0\0\x0a\0\0\1\x0a\0\0\2"
-#define IP4_OPTIONS(proto) "\x47\0\0\x54\0\1\0\0\x40" proto                   \
-			   "\0\0\x0a\0\0\1\x0a\0\0\2\1\1\1\1\1\1\1\0"
+#define IP4(proto, frag)                                                       \
+	"\x45\0\0\x54\0\1" frag "\x40" proto "\0\0\x0a\0\0\1\x0a\0\0\2"
+#define IP4_OPTIONS(proto)                                                     \
+	"\x47\0\0\x54\0\1\0\0\x40" proto                                       \
+	"\0\0\x0a\0\0\1\x0a\0\0\2\1\1\1\1\1\1\1\0"
 #define ADDRESS6 "\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
 #define IP6(next) "\x60\0\0\0\0\x40" next "\x40" ADDRESS6 ADDRESS6
 #define TCP(words) "\0\x50\x12\x34\0\0\0\1\0\0\0\2" words "\x18\1\0\0\0\0\0"
@@ -489,8 +501,10 @@ struct known {
 	const char *bytes;
 };
 
-#define ROW(name, link, headers, bytes)                                       \
-	{ name, link, headers, sizeof(bytes) - 1, bytes }
+#define ROW(name, link, headers, bytes)                                        \
+	{                                                                      \
+		name, link, headers, sizeof(bytes) - 1, bytes                  \
+	}
 
 static const struct known known[] = {
 	ROW("tcp", 1, 54, ETH "\x08\0" IP4("\6", "\0\0") TCP("\x50") PAYLOAD),
@@ -514,11 +528,14 @@ static const struct known known[] = {
 	ROW("tcp of ipv6", 1, 74, ETH "\x86\xdd" IP6("\6") TCP("\x50") PAYLOAD),
 	ROW("icmpv6", 1, 62, ETH "\x86\xdd" IP6("\x3a") ICMP PAYLOAD),
 	ROW("hop-by-hop and destination options", 1, 86,
-	    ETH "\x86\xdd" IP6("\0") "\x3c\0\1\4\0\0\0\0"
-	    "\x11\1\1\x0c\0\0\0\0\0\0\0\0\0\0\0\0" UDP PAYLOAD),
+	    ETH "\x86\xdd" IP6(
+		    "\0") "\x3c\0\1\4\0\0\0\0"
+			  "\x11\1\1\x0c\0\0\0\0\0\0\0\0\0\0\0\0" UDP PAYLOAD),
 	ROW("routing and authentication", 1, 94,
-	    ETH "\x86\xdd" IP6("\x2b") "\x33\0\0\0\0\0\0\0"
-	    "\x11\4\0\0\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0" UDP PAYLOAD),
+	    ETH "\x86\xdd" IP6(
+		    "\x2b") "\x33\0\0\0\0\0\0\0"
+			    "\x11\4\0\0\0\0\0\1\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0" UDP
+				    PAYLOAD),
 	ROW("a first fragment of ipv6", 1, 70,
 	    ETH "\x86\xdd" IP6("\x2c") "\x11\0\0\1\0\0\0\7" UDP PAYLOAD),
 	ROW("a later fragment of ipv6", 1, 62,
@@ -537,10 +554,11 @@ static const struct known known[] = {
 	ROW("raw ip", 101, 28, IP4("\x11", "\0\0") UDP PAYLOAD),
 	ROW("raw ipv6", 12, 48, IP6("\x11") UDP PAYLOAD),
 	ROW("linux cooked", 113, 44,
-	    "\0\4\0\1\0\6\1\2\3\4\5\6\0\0\x08\0" IP4("\x11", "\0\0") UDP PAYLOAD),
+	    "\0\4\0\1\0\6\1\2\3\4\5\6\0\0\x08\0" IP4("\x11", "\0\0")
+		    UDP PAYLOAD),
 	ROW("linux cooked, second version", 276, 48,
-	    "\x08\0\0\0\0\0\0\2\0\1\0\6\1\2\3\4\5\6\0\0" IP4("\x11", "\0\0") UDP
-	    PAYLOAD),
+	    "\x08\0\0\0\0\0\0\2\0\1\0\6\1\2\3\4\5\6\0\0" IP4("\x11", "\0\0")
+		    UDP PAYLOAD),
 	ROW("an unknown link type", 147, 0, PAYLOAD),
 };
 

@@ -166,8 +166,8 @@ Test(group, who_leaves_gives_its_share_and_nothing_else_moves)
 		ones[i] = join(group);
 	for (uint32_t n = GROUP_MEMBERS_MAX; n > 1; n--) {
 		uint32_t which = n / 2;
-		const struct group_member *gone = (const void *)
-			ones[which]->sub.stream;
+		const struct group_member *gone =
+			(const void *)ones[which]->sub.stream;
 		uint32_t share = gone->slots, moved = 0;
 
 		owners(group, before);
@@ -193,8 +193,8 @@ Test(group, stays_even_and_whole_in_any_schedule)
 
 	srandom(4);
 	for (unsigned step = 0; step < 20000; step++) {
-		bool joins = count < 2 || (count < GROUP_MEMBERS_MAX &&
-					   random() % 2);
+		bool joins = count < 2 ||
+			     (count < GROUP_MEMBERS_MAX && random() % 2);
 		uint32_t which = count ? (uint32_t)random() % count : 0;
 
 		append_to_all(group);
@@ -341,8 +341,8 @@ Test(groups, and_broadcast_captures_share_a_channel, .timeout = 120)
 		if (i == 4)
 			readers[i].ledger = ledger_new(&trace);
 		if (i > 4)
-			readers[i].ledger = i == 5 ? ledger_new(&trace) :
-						     readers[5].ledger;
+			readers[i].ledger =
+				i == 5 ? ledger_new(&trace) : readers[5].ledger;
 		readers[i].group = i < 4 ? "ids" : i > 4 ? "meters" : NULL;
 		/* Slow ones: the lane has to wait for each of the streams. */
 		readers[i].pause_us = i == 1 || i == 5 ? 500 : 0;
@@ -479,8 +479,7 @@ Test(groups, lose_nothing_when_members_come_and_go_and_are_killed,
 			kill(r->pid, SIGKILL);
 		}
 		cr_assert_eq(child_wait(r->pid), 256 + SIGKILL);
-		victims[killed].first = r->count ? r->last + 1 :
-						   (uint32_t)born;
+		victims[killed].first = r->count ? r->last + 1 : (uint32_t)born;
 		victims[killed++].end = captured_when_there_are(STAYERS + 1);
 		r->pid = 0;
 		cr_assert_eq(r->twice + r->disorder + r->strange, 0);
@@ -530,7 +529,8 @@ Test(groups, lose_nothing_when_a_member_leaves_in_a_lossless_channel,
 		cr_assert_eq(child_wait(readers[i].pid), 0);
 		cr_assert(!readers[i].result || readers[i].result == -ENODATA);
 		cr_assert_eq(readers[i].twice + readers[i].disorder +
-			     readers[i].strange, 0);
+				     readers[i].strange,
+			     0);
 		cr_assert_eq(nr_stats_lost(&readers[i].stats), 0);
 		sum += readers[i].stats.delivered;
 	}
@@ -556,7 +556,8 @@ static void describe(struct traffic_frame *frame, uint64_t seq,
 
 Test(groups, share_each_of_several_lanes, .timeout = 120)
 {
-	struct traffic_plan plan = { .describe = describe, .count = 40000,
+	struct traffic_plan plan = { .describe = describe,
+				     .count = 40000,
 				     .rate = 40000 };
 	struct ledger *ledger;
 	struct reader *readers;
@@ -604,7 +605,8 @@ static int open_group(const char *group, unsigned guarantee, char *text,
 
 Test(groups, have_names_of_letters_digits_and_little_else)
 {
-	static const char *const wrong[] = { "a b", "a/b", "\x1b[31m", "\xc3\xa4" };
+	static const char *const wrong[] = { "a b", "a/b", "\x1b[31m",
+					     "\xc3\xa4" };
 	struct nr_capture *capture;
 	char text[NR_TEXT_MAX];
 
@@ -613,16 +615,19 @@ Test(groups, have_names_of_letters_digits_and_little_else)
 	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
 	broker_start(&broker, NULL,
 		     "[source s]\nbackend = replay\nfile = %s\nwait = 999\n"
-		     "[channel small]\nsource = s\n", test_path("trace.pcap"));
+		     "[channel small]\nsource = s\n",
+		     test_path("trace.pcap"));
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		cr_assert_eq(open_group(wrong[i], 0, text, &capture), -EINVAL);
 		cr_assert(strstr(text, "a group's name has up to 31 letters"),
 			  "%s", text);
 	}
 	cr_assert_eq(open_group("a2345678901234567890123456789012", 0, text,
-				&capture), -EINVAL);
+				&capture),
+		     -EINVAL);
 	cr_assert_eq(open_group("a234567890123456789012345678901", 0, text,
-				&capture), 0);
+				&capture),
+		     0);
 	nr_capture_close(capture);
 	cr_assert_eq(command_run(&c, "netring dump small --group 'a b'"), 2,
 		     "%d", c.status);
@@ -643,7 +648,8 @@ Test(groups, have_64_members_at_most_and_a_place_in_the_set_aside)
 	broker_start(&broker, NULL,
 		     "[source s]\nbackend = replay\nfile = %s\nwait = 999\n"
 		     "[channel small]\nsource = s\nblock_size = 128K\n"
-		     "arena = 40M\n", test_path("trace.pcap"));
+		     "arena = 40M\n",
+		     test_path("trace.pcap"));
 	for (unsigned i = 0; i < 64; i++) {
 		err = open_group("g", 1, text, &captures[i]);
 		cr_assert_eq(err, 0, "%u: %s", i, text);
@@ -678,17 +684,22 @@ Test(groups, can_be_joined_by_netring_dump, .timeout = 60)
 	trace_init(&trace, 20000, 6);
 	serve("wait = 2\n");
 	command_start(&other, geteuid(), "exec netring dump trace --group ids");
-	cr_assert_eq(command_run(&c, "netring dump trace --group=ids --follow "
-				     "-w %s", test_path("part.pcap")), 0);
+	cr_assert_eq(command_run(&c,
+				 "netring dump trace --group=ids --follow "
+				 "-w %s",
+				 test_path("part.pcap")),
+		     0);
 	cr_assert(strstr(c.err, "to others of the group"), "%s", c.err);
 	cr_assert_eq(command_wait(&other), 0);
 	lines = lines_of(other.out, NULL);
 	cr_assert(lines > 0 && lines < 20000);
 	cr_assert_eq(command_run(&c, "tcpdump -nr %s 2>/dev/null | wc -l",
-				 test_path("part.pcap")), 0);
-	cr_assert_eq(strtoul(c.out, NULL, 10) + lines, 20000,
-		     "%s and %u", c.out, lines);
+				 test_path("part.pcap")),
+		     0);
+	cr_assert_eq(strtoul(c.out, NULL, 10) + lines, 20000, "%s and %u",
+		     c.out, lines);
 	cr_assert_eq(command_run(&c, "netring dump trace --group "
-				     "a2345678901234567890123456789012"), 2);
+				     "a2345678901234567890123456789012"),
+		     2);
 	broker_stop(&broker);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Who may attach, how much of it, what is shown to whom, and what the log says. */
+/* Who may attach, how much of it, what is shown to whom, and what the log says.
+ */
 #include "command.h"
 #include "ledger.h"
 
@@ -33,23 +34,25 @@ static void serve(const char *keys, const char *channels)
 	need_root();
 	trace_init(&trace, 100, 1);
 	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
-	fprintf(file, "[broker]\n%s[source trace]\nbackend = replay\n"
-		"file = %s\nwait = 1000\n%s", keys, test_path("trace.pcap"),
-		channels);
+	fprintf(file,
+		"[broker]\n%s[source trace]\nbackend = replay\n"
+		"file = %s\nwait = 1000\n%s",
+		keys, test_path("trace.pcap"), channels);
 	cr_assert_eq(fclose(file), 0);
 	broker_start_args(&broker, NULL, "-c", path, NULL);
 }
 
 /* An attach as somebody, and how it went. */
-struct try {
+struct
+try {
 	const char *channel;
 	uid_t uid;
 	gid_t gid;
 	gid_t groups[2];
 	unsigned group_count;
 	unsigned guarantee;
-	unsigned times;	   /* that it is done at most, each is kept */
-	int err;	   /* of the last */
+	unsigned times; /* that it is done at most, each is kept */
+	int err;	/* of the last */
 	unsigned done;
 	char text[NR_TEXT_MAX];
 };
@@ -118,7 +121,8 @@ Test(policy, lets_in_users_and_groups_by_name_and_number)
 	cr_assert_eq(TRY("default", .uid = UID, .gid = UID), -EACCES);
 	cr_assert_eq(TRY("user", .uid = 0), 0);
 	cr_assert_eq(try_once((struct try){ "user", .uid = UID, .gid = UID },
-			      text), -EACCES);
+			      text),
+		     -EACCES);
 	cr_assert(strstr(text, "channel 'user' does not allow user 12345"),
 		  "%s", text);
 	broker_stop(&broker);
@@ -169,8 +173,9 @@ Test(policy, limits_the_connections_of_a_user)
 Test(policy, limits_the_captures_of_a_user)
 {
 	check_quota("max_captures = 2\n", (struct try){ .times = 9 }, 2,
-		    -ENOSPC, "user 12345 has 2 captures, as many as a user may "
-			     "have (max_captures)");
+		    -ENOSPC,
+		    "user 12345 has 2 captures, as many as a user may "
+		    "have (max_captures)");
 }
 
 Test(policy, limits_the_blocks_guaranteed_to_a_user)
@@ -195,17 +200,20 @@ Test(policy, limits_the_memory_of_a_user)
 Test(policy, limits_how_often_a_user_attaches)
 {
 	/* One a second: while these are made, hardly a second passes. */
-	check_quota("attach_rate = 1\n", (struct try){ .times = 9 }, 1,
-		    -EAGAIN, "user 12345 attaches more than 1 times a second");
+	check_quota("attach_rate = 1\n", (struct try){ .times = 9 }, 1, -EAGAIN,
+		    "user 12345 attaches more than 1 times a second");
 }
 
 Test(policy, of_zero_is_no_quota)
 {
-	cr_assert_eq(command_run(&c, "printf '[broker]\\nmax_captures = 0\\n' "
-				     ">%s; netringd --check -c %s",
-				 test_path("q.conf"), test_path("q.conf")), 2);
+	cr_assert_eq(command_run(&c,
+				 "printf '[broker]\\nmax_captures = 0\\n' "
+				 ">%s; netringd --check -c %s",
+				 test_path("q.conf"), test_path("q.conf")),
+		     2);
 	cr_assert(strstr(c.err, "q.conf:2: "), "%s", c.err);
-	cr_assert(strstr(c.err, "must be a number from 1 to 4096"), "%s", c.err);
+	cr_assert(strstr(c.err, "must be a number from 1 to 4096"), "%s",
+		  c.err);
 }
 
 Test(policy, shows_a_user_only_what_it_may_attach_to)
@@ -246,23 +254,30 @@ Test(policy, is_logged_with_who_and_what_and_why)
 
 	serve("", "[channel mine]\nsource = trace\nallow = user:12345\n");
 	cr_assert_eq(nr_capture_open("mine", NULL, &capture), 0);
-	snprintf(line, sizeof(line), "attach uid 0 pid %d (test_policy) "
-		 "channel mine: capture 1", (int)getpid());
+	snprintf(line, sizeof(line),
+		 "attach uid 0 pid %d (test_policy) "
+		 "channel mine: capture 1",
+		 (int)getpid());
 	eventually(broker_said(&broker, line)); /* behind the answer */
 	nr_capture_close(capture);
-	snprintf(line, sizeof(line), "detach uid 0 pid %d (test_policy) "
-		 "channel mine: it hung up", (int)getpid());
+	snprintf(line, sizeof(line),
+		 "detach uid 0 pid %d (test_policy) "
+		 "channel mine: it hung up",
+		 (int)getpid());
 	eventually(broker_said(&broker, line));
 	command_start(&c, OTHER_UID, "exec netring dump mine");
 	cr_assert_eq(command_wait(&c), 5);
-	snprintf(line, sizeof(line), "close uid 23456 pid %d (netring): "
-		 "channel 'mine' does not allow user 23456", (int)c.pid);
+	snprintf(line, sizeof(line),
+		 "close uid 23456 pid %d (netring): "
+		 "channel 'mine' does not allow user 23456",
+		 (int)c.pid);
 	eventually(broker_said(&broker, line));
 	cr_assert_eq(broker_said_times(&broker, "uid 23456"), 1);
 	broker_stop(&broker);
 }
 
-/* ------------------------------------------------------------ what stat says */
+/* ------------------------------------------------------------ what stat says
+ */
 
 Test(policy, stat_shows_what_a_capture_holds_and_that_it_is_stalled)
 {
@@ -274,10 +289,11 @@ Test(policy, stat_shows_what_a_capture_holds_and_that_it_is_stalled)
 	need_root();
 	trace_init(&trace, 20000, 1);
 	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
-	broker_start(&broker, NULL,
-		     "[source trace]\nbackend = replay\nfile = %s\n"
-		     "rate = 15000\nloop = yes\n[channel all]\nsource = trace\n",
-		     test_path("trace.pcap"));
+	broker_start(
+		&broker, NULL,
+		"[source trace]\nbackend = replay\nfile = %s\n"
+		"rate = 15000\nloop = yes\n[channel all]\nsource = trace\n",
+		test_path("trace.pcap"));
 	options.group = "ids";
 	options.leases = 3;
 	cr_assert_eq(nr_capture_open("all", &options, &capture), 0);

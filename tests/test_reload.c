@@ -72,8 +72,7 @@ static void change(const char *keys)
 /* One that follows and one that does not need to. */
 static struct reader *two_readers(void)
 {
-	struct reader *readers =
-		readers_new(ledger_new(&trace), 2, "trace");
+	struct reader *readers = readers_new(ledger_new(&trace), 2, "trace");
 
 	readers[0].follows = true;
 	readers[1].ledger = ledger_new(&trace);
@@ -118,7 +117,8 @@ static unsigned arenas(void)
 {
 	broker_read_stat(&stat_now, NULL); /* the lanes look around */
 	cr_assert_eq(command_run(&c, "ls -l /proc/%d/fd",
-				 (int)broker_engine(&broker)), 0);
+				 (int)broker_engine(&broker)),
+		     0);
 	return lines_of(c.out, "netring-arena");
 }
 
@@ -155,7 +155,8 @@ Test(reload, of_what_a_channel_is_made_of_misses_no_packet)
 	cr_assert_lt(process_rss_kb(broker_engine(&broker)), rss + 8192);
 	cr_assert_eq(stat_now.channel_lanes, 2);
 	cr_assert_eq(stat_now.channel_lane[0].promised +
-		     stat_now.channel_lane[1].promised, 0);
+			     stat_now.channel_lane[1].promised,
+		     0);
 	broker_stop(&broker);
 }
 
@@ -190,7 +191,8 @@ Test(reload, of_a_filter_takes_effect_between_two_packets)
 	cr_assert_lt(last, 110000);
 	for (uint32_t i = first; i < trace.packets; i++) {
 		cr_assert(readers[0].ledger->owner[i] ||
-			  (i > last && !is_udp(i)), "packet %u", i);
+				  (i > last && !is_udp(i)),
+			  "packet %u", i);
 		filtered += !readers[0].ledger->owner[i];
 	}
 	cr_assert_eq(readers[0].stats.filtered, filtered);
@@ -304,7 +306,7 @@ Test(reload, while_the_lane_waits_for_consumers_misses_no_packet)
 
 	need_root();
 	make_trace(60000);
-#define LOSSLESS(arena)                                                       \
+#define LOSSLESS(arena)                                                        \
 	config_write("[source trace]\nbackend = replay\nfile = %s\nwait = 2\n" \
 		     "[channel trace]\nsource = trace\nallow = everyone\n"     \
 		     "arena = %s\nblock_size = 128K\n"                         \
@@ -348,9 +350,9 @@ Test(reload, ends_who_does_not_follow_and_who_lost_the_right)
 	readers = readers_new(ledger_new(&trace), 4, "trace");
 	for (unsigned i = 0; i < 4; i++)
 		readers[i].ledger = ledger_new(&trace);
-	readers[0].follows = true;	/* stays */
-	readers[1].follows = false;	/* may stay, but cannot */
-	readers[2].follows = true;	/* may not */
+	readers[0].follows = true;  /* stays */
+	readers[1].follows = false; /* may stay, but cannot */
+	readers[2].follows = true;  /* may not */
 	readers[3].channel = "other";
 	reader_start(&readers[0], UID);
 	reader_start(&readers[1], UID);
@@ -486,8 +488,7 @@ Test(reload, survives_captures_that_come_and_go_and_die)
 	serve(200000, "allow = everyone\narena = 32M\n");
 	readers = two_readers();
 	for (unsigned i = 0; i < GUESTS; i++)
-		guests[i] = child_start(UID, come_and_go,
-					(void *)(uintptr_t)i);
+		guests[i] = child_start(UID, come_and_go, (void *)(uintptr_t)i);
 	for (unsigned i = 0; readers[0].last < 160000; i++) {
 		pid_t *guest = &guests[i % GUESTS];
 
@@ -521,10 +522,10 @@ Test(reload, of_a_source_opens_it_again_and_captures_go_on)
 	struct ledger *ledger = ledger_of_sent(4000);
 	struct reader *readers;
 
-#define LIVE(keys, channel)                                                  \
-	config_write("[source s]\ninterface = inside\nlanes = 2\n%s"          \
-		     "[channel all]\nsource = s\nallow = everyone\n%s", keys,  \
-		     channel)
+#define LIVE(keys, channel)                                                    \
+	config_write("[source s]\ninterface = inside\nlanes = 2\n%s"           \
+		     "[channel all]\nsource = s\nallow = everyone\n%s",        \
+		     keys, channel)
 	need_root();
 	live_network(&live);
 	LIVE("", "");
@@ -538,7 +539,8 @@ Test(reload, of_a_source_opens_it_again_and_captures_go_on)
 		frame.seq = i * 1000;
 		frame.flow = i;
 		cr_assert_eq(traffic_send_like(live.traffic, &frame, 1000,
-					       50000), 0);
+					       50000),
+			     0);
 		eventually(readers[0].count == (i + 1) * 1000);
 		if (i == 0)
 			LIVE("retire_timeout = 3\n", "");
