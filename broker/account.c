@@ -15,6 +15,7 @@
 
 #define SLICES (REGION_ALIGN / NR_RING_SIZE)
 #define SECOND UINT64_C(1000000000)
+#define LINES_RATE 20
 
 struct account *account_get(struct account **accounts, uid_t uid,
 			    uint64_t max_memory)
@@ -63,16 +64,34 @@ void account_free_all(struct account **accounts)
 }
 
 /* A bucket that holds a second's worth. */
-bool account_take_attach(struct account *account, uint32_t rate,
-			 uint64_t now_ns)
+static bool take(uint64_t *bucket_ns, uint32_t rate, uint64_t now_ns)
 {
 	uint64_t price = SECOND / rate;
 
-	if (account->rate_ns + SECOND < now_ns)
-		account->rate_ns = now_ns - SECOND;
-	if (account->rate_ns + price > now_ns)
+	if (*bucket_ns + SECOND < now_ns)
+		*bucket_ns = now_ns - SECOND;
+	if (*bucket_ns + price > now_ns)
 		return false;
-	account->rate_ns += price;
+	*bucket_ns += price;
+	return true;
+}
+
+bool account_take_attach(struct account *account, uint32_t rate,
+			 uint64_t now_ns)
+{
+	return take(&account->rate_ns, rate, now_ns);
+}
+
+bool account_take_line(struct account *account, uint64_t now_ns)
+{
+	if (!take(&account->lines_ns, LINES_RATE, now_ns)) {
+		account->untold++;
+		return false;
+	}
+	if (account->untold > 0)
+		log_warn("uid %u: %u closed connections were not logged",
+			 account->uid, account->untold);
+	account->untold = 0;
 	return true;
 }
 
@@ -98,6 +117,7 @@ static int add_region(struct account *account, bool small_pages)
 	err = region_new(&region->region, "netring-rings", REGION_ALIGN,
 			 small_pages);
 	if (err) {
+		account->memory -= REGION_ALIGN; /* nobody has seen it */
 		free(region);
 		return err;
 	}
@@ -184,10 +204,14 @@ struct return_pages *account_take_pages(struct account *account,
 	while (*link && (*link)->count != count)
 		link = &(*link)->next;
 	pages = *link;
-	if (!pages && !charge_memory(account, (size_t)count * NR_PAGE))
-		return NULL;
-	if (!pages)
-		return new_pages(count, from_warden);
+	if (!pages) {
+		if (!charge_memory(account, (size_t)count * NR_PAGE))
+			return NULL;
+		pages = new_pages(count, from_warden);
+		if (!pages)
+			account->memory -= (size_t)count * NR_PAGE;
+		return pages;
+	}
 	*link = pages->next;
 	memset(pages->pages, 0, (size_t)count * NR_PAGE);
 	return pages;

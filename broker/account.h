@@ -47,6 +47,8 @@ struct account {
 	uint64_t memory;     /* bytes of its rings and return pages, ever made */
 	uint64_t max_memory;
 	uint64_t rate_ns;    /* the attach rate's bucket: filled up to here */
+	uint64_t lines_ns;   /* the log's, in the same way */
+	uint32_t untold;     /* lines kept back */
 	struct ring_region *regions;
 	struct ring_slice *free_slices;
 	struct return_pages *free_pages;
@@ -60,6 +62,9 @@ void account_free_all(struct account **accounts);
 /* One more attach now? Counts it. */
 bool account_take_attach(struct account *account, uint32_t rate,
 			 uint64_t now_ns);
+
+/* One more line in the log for a connection that came to nothing? */
+bool account_take_line(struct account *account, uint64_t now_ns);
 
 /*
  * A zeroed slice. Returns NULL beyond the quota or without memory (also: without huge pages,

@@ -129,7 +129,13 @@ static int make_arenas(struct control_channel *channel,
 	return err;
 }
 
-/* Blocks guaranteed to this user in @channel on @lane. */
+/* What it draws from a lane's set-aside: a group's member has a stream. */
+static uint32_t drawn_by(const struct terms *terms)
+{
+	return terms->guarantee + (terms->membership.name[0] != '\0');
+}
+
+/* Blocks drawn by this user in @channel on @lane. */
 static uint32_t guaranteed_on(const struct session *session,
 			      const struct control_channel *channel,
 			      const struct lane *lane)
@@ -144,8 +150,9 @@ static uint32_t guaranteed_on(const struct session *session,
 		    capture->channel != channel)
 			continue;
 		for (uint32_t i = 0; i < capture->lane_count; i++)
-			if (capture->lanes[i].lane == lane)
-				blocks += capture->lanes[i].sub.grant.guarantee;
+			if (capture->lanes[i].lane == lane &&
+			    capture != session->capture)
+				blocks += drawn_by(&capture->terms);
 	}
 	return blocks;
 }
@@ -166,14 +173,14 @@ static int check_share(struct session *session,
 		uint32_t has = guaranteed_on(session, channel,
 					     &channel->source->lanes[number]);
 
-		if (session->peer.is_owner || has + terms->guarantee <= most)
+		if (session->peer.is_owner || has + drawn_by(terms) <= most)
 			continue;
 		session_refuse(session, ENOSPC,
 			       "channel '%s' has guaranteed %u blocks a lane to "
 			       "user %u, who asks for %u more: of %u that are "
 			       "set aside one user may have %u",
 			       channel->config->name, has,
-			       session->peer.uid, terms->guarantee,
+			       session->peer.uid, drawn_by(terms),
 			       arena->admission.account->set_aside, most);
 		return 1;
 	}
@@ -292,17 +299,26 @@ static bool may_hand_over(const struct session *session)
 	       session->account->unacked < UNACKED_UID_MAX;
 }
 
+/* Who waits longest, or NULL: new sessions are put in front. */
+static struct session *first_ready(const struct control *control)
+{
+	struct session *session, *first = NULL;
+
+	for (session = control->sessions; session; session = session->next)
+		if (session->state == SESSION_READY && may_hand_over(session))
+			first = session;
+	return first;
+}
+
 void capture_was_acked(struct session *session)
 {
 	struct control *control = session->control;
 
 	control->unacked--;
 	session->account->unacked--;
-	for (session = control->sessions; session; session = session->next)
-		if (session->state == SESSION_READY && may_hand_over(session)) {
-			hand_over(session->capture);
-			return;
-		}
+	/* One that fails leaves its turn to the next. */
+	while ((session = first_ready(control)))
+		hand_over(session->capture);
 }
 
 static bool is_attached(const struct capture *capture)
@@ -588,4 +604,5 @@ void capture_has_moved(struct session *session)
 	session->retiring = session->capture;
 	session->capture = session->moving;
 	session->moving = NULL;
+	session->is_told_to_move = false;
 }

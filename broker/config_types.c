@@ -315,8 +315,7 @@ static bool interfaces_parse(const struct config_key *key, const char *value,
 	(void)key, (void)field;
 	source->interface_count = 0;
 	while ((item = next_item(&value, &length))) {
-		/* All of it is compared when the text is read again. */
-		char name[NR_NAME_MAX] = "";
+		char name[NR_NAME_MAX] = ""; /* compared as memory */
 
 		snprintf(name, sizeof(name), "%.*s", (int)length, item);
 		if (!config_interface_is_valid(name)) {

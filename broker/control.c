@@ -21,15 +21,31 @@
 #include "session.h"
 
 #define LISTENER_PARKED_NS UINT64_C(100000000)
+#define DEAF_NS UINT64_C(10000000)
 /* The kernel's counters have 32 bits and are taken over in time. */
 #define COUNTERS_PERIOD_NS UINT64_C(60000000000)
+
+/*
+ * Deadlines are for what peers have to say. The time in which this thread did
+ * not listen (it was making an arena) is not theirs: the clock stands still.
+ */
+static uint64_t deaf_ns;
 
 uint64_t control_now_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec -
+	       deaf_ns;
+}
+
+static void listens_again(uint64_t since)
+{
+	uint64_t took = control_now_ns() - since;
+
+	if (took > DEAF_NS)
+		deaf_ns += took;
 }
 
 int control_watch(struct control *control, struct event *event, uint32_t events)
@@ -107,14 +123,19 @@ static void take_signal(struct control *control, struct event *event,
 		control->must_stop = true;
 }
 
+/*
+ * It never speaks first: this is its end, and not a good one, as it outlives
+ * its engine. Consumers must not be told otherwise, so the engine dies too,
+ * now and not when the kernel's signal comes.
+ */
 static void warden_is_gone(struct control *control, struct event *event,
 			   uint32_t events)
 {
+	(void)control;
 	(void)event;
 	(void)events;
-	/* It never speaks first: this is its end. */
 	log_error("engine: the warden is gone");
-	control->must_stop = true;
+	_exit(1);
 }
 
 /* ------------------------------------------------------------------ set-up */
@@ -273,7 +294,7 @@ static void take_counters(struct control *control)
 	for (source = control->sources; source; source = source->next) {
 		const struct config_source *config = source->config;
 
-		if (config->backend != BACKEND_PACKET)
+		if (config->backend != BACKEND_PACKET || source->is_removed)
 			continue;
 		for (uint32_t l = 0; l < source->lane_count; l++)
 			priv_packet_stats(source->index, l / config->lanes,
@@ -290,8 +311,10 @@ static int run_deadlines(struct control *control)
 		control->listener_parked_ns = 0;
 		control_change(control, &control->listener_event, EPOLLIN);
 	}
-	if (control->links_due_ns && control->links_due_ns <= now)
+	if (control->links_due_ns && control->links_due_ns <= now) {
 		control_check_links(control);
+		listens_again(now);
+	}
 	if (control->counters_due_ns <= now) {
 		take_counters(control);
 		control->counters_due_ns = now + COUNTERS_PERIOD_NS;
@@ -325,8 +348,10 @@ void control_run(struct control *control)
 
 		if (n == 1) {
 			struct event *e = event.data.ptr;
+			uint64_t since = control_now_ns();
 
 			e->handle(control, e, event.events);
+			listens_again(since);
 		}
 	}
 }

@@ -37,6 +37,7 @@ struct control_source {
 	const struct config_source *config; /* its own copy */
 	uint32_t index;			    /* in the warden's configuration */
 	bool is_removed;
+	struct lane_command gone; /* behind the last that its lanes have said */
 	uint32_t lane_count;
 	struct lane *lanes; /* by interface, then by its lanes */
 	struct link links[CONFIG_INTERFACES_MAX];
@@ -78,12 +79,14 @@ struct control {
 	struct control_channel *channels;
 	struct session *sessions;
 	struct move *moves;
+	uint32_t reload_lanes; /* that have not done all a reload asked for */
+	bool reload_is_due;    /* another, behind the one under way */
 	uint32_t report_count;		/* being put together */
 	struct control_source *removed; /* freed when there are none */
 	struct account *accounts;
 };
 
-/* CLOCK_MONOTONIC */
+/* CLOCK_MONOTONIC, less the time in which the thread was busy for long. */
 uint64_t control_now_ns(void);
 
 /*
@@ -99,10 +102,13 @@ int control_start(struct control *control);
 void control_stop(struct control *control);
 
 /*
- * reload.c: has the warden read the configuration again and changes to it.
- * @asker: who is told how it went, or NULL; it is answered and closed.
+ * reload.c: has the warden read the configuration again and changes to it,
+ * behind the reload that is under way. @asker: who is told how it went, or
+ * NULL; it is answered when the new one is in force, and closed.
  */
 void control_reload(struct control *control, struct session *asker);
+/* A lane, or a move, has done what a reload asked for. */
+void control_reload_settle(struct control *control);
 
 /* Serves until SIGTERM. */
 void control_run(struct control *control);

@@ -8,7 +8,9 @@
 
 #include "control.h"
 #include "lane_channel.h"
+#include "log.h"
 #include "move.h"
+#include "policy.h"
 
 static void is_added(struct lane_command *command)
 {
@@ -45,6 +47,11 @@ struct control_channel *control_channel_new(struct control *control,
 		free(copy);
 		return NULL;
 	}
+	if (!policy_lets_in(control->config, config))
+		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
+			 "and there is no group for the socket ('group =')",
+			 config->name, control->has_privilege ?
+			 "root" : "who runs the broker");
 	memcpy(copy, config, sizeof(*copy));
 	channel->control = control;
 	channel->config = copy;

@@ -187,12 +187,12 @@ struct control_source *control_source_new(struct control *control,
 	if (!err)
 		return source;
 	log_error("source %s does not start: %s", config->name, strerror(-err));
-	if (source && source->config)
+	if (source && copy) {
 		control_source_free(source);
-	else
-		free(source);
-	if (!source || !source->config)
-		free(copy);
+		return NULL;
+	}
+	free(source);
+	free(copy);
 	return NULL;
 }
 
@@ -256,9 +256,20 @@ void control_source_stop(struct control_source *source)
 		lane_join(&source->lanes[l]);
 }
 
+static void source_is_gone(struct lane_command *command)
+{
+	struct control *control = command->owner;
+	struct control_source *source =
+		caa_container_of(command, struct control_source, gone);
+
+	source->next = control->removed;
+	control->removed = source;
+	control_free_removed(control);
+}
+
 /*
  * Reports that are being put together may still name it: it is kept aside until
- * there are none.
+ * there are none. And notes of its lanes may lie in our mailbox.
  */
 void control_source_settle(struct control *control,
 			   struct control_source *source)
@@ -275,9 +286,9 @@ void control_source_settle(struct control *control,
 	while (*link != source)
 		link = &(*link)->next;
 	*link = source->next;
-	source->next = control->removed;
-	control->removed = source;
-	control_free_removed(control);
+	source->gone.done = source_is_gone;
+	source->gone.owner = control;
+	mailbox_put(&control->in, &source->gone);
 }
 
 void control_free_removed(struct control *control)
@@ -381,8 +392,11 @@ static void lane_has_failed(struct lane_command *command)
 	uint32_t interface = lane->number / lane->config->lanes;
 	struct priv_reply reply;
 
-	while (source->config != lane->config)
+	while (source && source->config != lane->config)
 		source = source->next;
+	/* The warden does not know it any more: what is asked ends the broker. */
+	if (!source || source->is_removed)
+		return;
 	if (ask_link(source, interface, lane->number % lane->config->lanes,
 		     &reply))
 		return; /* not open: it will be when the link is back */

@@ -5,6 +5,7 @@
  */
 #include "engine.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,14 +39,17 @@ static const struct config *map_config(void)
  */
 static void find_privilege(struct control *control)
 {
-	int fd;
+	int fd, err;
 
 	control->own_uid = geteuid();
-	if (priv_return_pages(1, &fd) == 0) {
-		control->has_privilege = true;
+	err = priv_return_pages(1, &fd);
+	if (err == 0)
 		close(fd);
+	/* Out of memory, or of those it may make, is another thing. */
+	control->has_privilege = err != -EPERM && err != -EACCES &&
+				 err != -ENOSYS;
+	if (control->has_privilege)
 		return;
-	}
 	control->owner = control->own_uid;
 	log_warn("without privilege: a consumer of the same user can stall or "
 		 "trace this broker; serve others only as root");

@@ -136,6 +136,7 @@ bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 		.refusals = so_far.refusals,
 		.bells = so_far.bells,
 	};
+	old->next_page = pair->to->page;
 	subscription_ring(old);
 	return true;
 }
@@ -340,7 +341,17 @@ static void evict(struct subscription *sub)
 	mailbox_put(sub->out, &sub->evicted);
 }
 
-/* It has moved on to the channel's new arena and left nothing behind here. */
+/*
+ * It has moved on to the channel's new arena, left nothing behind here, and
+ * will not look at its old ring again: it has waited or given back there.
+ */
+static bool has_left(const struct subscription *sub)
+{
+	return sub->has_moved && sub->held == 0 &&
+	       (nr_return_armed(sub->next_page) ||
+		nr_return_head(sub->next_page));
+}
+
 static void let_go(struct subscription *sub)
 {
 	if (sub->is_let_go)
@@ -356,7 +367,7 @@ static void look_after(struct stream *stream)
 	for (sub = stream->subscriptions; sub; sub = sub->next)
 		if (sub->offence)
 			evict(sub);
-		else if (sub->has_moved && sub->held == 0)
+		else if (has_left(sub))
 			let_go(sub);
 }
 

@@ -30,11 +30,43 @@ static bool concerns(const struct move *move, const struct session *session)
 	return session->capture && session->capture->channel == move->from;
 }
 
+/* It said that it can go on there, and may. */
+static bool follows(const struct move *move, const struct session *session)
+{
+	return concerns(move, session) && session->capture->terms.follows &&
+	       policy_allows(move->control->config, move->to->config,
+			     &session->peer);
+}
+
+/* It is about to be attached to what is left, and will be told then. */
+static bool is_attaching(const struct session *session)
+{
+	return session->state == SESSION_ATTACHING ||
+	       session->state == SESSION_READY ||
+	       session->state == SESSION_UNACKED;
+}
+
+static void tell(struct move *move, struct session *session)
+{
+	session->is_told_to_move = true;
+	session->has_acked_move = false;
+	session->moving = capture_prepare_move(session->capture, move->to);
+}
+
+static void tell_all(struct move *move)
+{
+	struct session *session = move->control->sessions;
+
+	for (; session; session = session->next)
+		if (session->state == SESSION_ATTACHED &&
+		    !session->is_told_to_move && follows(move, session))
+			tell(move, session);
+}
+
 void move_start(struct control_channel *from, struct control_channel *to)
 {
 	struct control *control = from->control;
 	struct move *move = calloc(1, sizeof(*move));
-	struct session *session;
 
 	from->is_retired = true;
 	if (!move) {
@@ -45,18 +77,11 @@ void move_start(struct control_channel *from, struct control_channel *to)
 	move->control = control;
 	move->from = from;
 	move->to = to;
-	move->deadline_ns = control_now_ns() + ACK_DEADLINE_NS;
 	move->next = control->moves;
 	control->moves = move;
-	for (session = control->sessions; session; session = session->next) {
-		if (!concerns(move, session) ||
-		    session->state != SESSION_ATTACHED ||
-		    !session->capture->terms.follows ||
-		    !policy_allows(control->config, to->config, &session->peer))
-			continue;
-		session->has_acked_move = false;
-		session->moving = capture_prepare_move(session->capture, to);
-	}
+	tell_all(move);
+	/* From now on: making the memory may have taken a while. */
+	move->deadline_ns = control_now_ns() + ACK_DEADLINE_NS;
 	move_check(control);
 }
 
@@ -78,6 +103,11 @@ static void close_stayers(struct move *move)
 				 session->peer.comm_text,
 				 move->to->config->name, session->capture->id);
 			capture_has_moved(session);
+		} else if (session->state == SESSION_ATTACHING ||
+			   session->state == SESSION_READY) {
+			session_refuse(session, ESTALE,
+				       "the channel has changed meanwhile: "
+				       "attach again");
 		} else if (!policy_allows(move->control->config,
 					  move->to->config, &session->peer)) {
 			session_close(session, "it is not allowed any more");
@@ -127,6 +157,7 @@ static void switch_is_done(struct lane_command *command)
 	struct move_command *switched = (struct move_command *)command;
 	struct move *move = command->owner;
 	struct control_channel *from = move->from, *to = move->to;
+	struct control *control = move->control;
 
 	for (uint32_t i = 0; i < switched->pair_count; i++)
 		settle_pair(&switched->pairs[i]);
@@ -135,7 +166,8 @@ static void switch_is_done(struct lane_command *command)
 	close_stayers(move);
 	move_free(move);
 	control_channel_settle(from);
-	control_channel_settle(to); /* it may have been replaced meanwhile */
+	control_channel_settle(to);
+	control_reload_settle(control);
 }
 
 /* The subscriptions of @session on @lane, in the old channel and in the new. */
@@ -143,8 +175,8 @@ static void add_pair(struct move *move, struct move_command *command,
 		     struct session *session, const struct lane *lane)
 {
 	struct capture *capture = session->capture;
-	bool follows = session->moving && session->has_acked_move &&
-		       session->state == SESSION_ATTACHED;
+	bool comes = session->moving && session->has_acked_move &&
+		     session->state == SESSION_ATTACHED;
 
 	for (uint32_t i = 0; i < capture->lane_count; i++) {
 		struct move_pair *pair = &command->pairs[command->pair_count];
@@ -154,7 +186,7 @@ static void add_pair(struct move *move, struct move_command *command,
 			continue;
 		*pair = (struct move_pair){ .from = &capture->lanes[i].sub };
 		pair->membership = capture->terms.membership;
-		if (follows) {
+		if (comes) {
 			pair->to = &session->moving->lanes[i].sub;
 			session->pending++;
 		}
@@ -211,9 +243,10 @@ static bool is_waiting(const struct move *move)
 	if (control_now_ns() >= move->deadline_ns)
 		return false;
 	for (; session; session = session->next)
-		if (concerns(move, session) && session->moving &&
-		    !session->has_acked_move &&
-		    session->state == SESSION_ATTACHED)
+		if (follows(move, session) &&
+		    (is_attaching(session) ||
+		     (session->state == SESSION_ATTACHED && session->moving &&
+		      !session->has_acked_move)))
 			return true;
 	return false;
 }
@@ -222,9 +255,13 @@ void move_check(struct control *control)
 {
 	struct move *move;
 
-	for (move = control->moves; move; move = move->next)
-		if (!move->is_switching && !is_waiting(move))
+	for (move = control->moves; move; move = move->next) {
+		if (move->is_switching)
+			continue;
+		tell_all(move);
+		if (!is_waiting(move))
 			switch_all(move);
+	}
 }
 
 uint64_t move_deadline(const struct control *control)

@@ -112,6 +112,47 @@ bool policy_allows(const struct config *config,
 	return false;
 }
 
+bool policy_lets_in(const struct config *config,
+		    const struct config_channel *channel)
+{
+	return channel->allow_everyone || channel->allow_count > 0 ||
+	       config->socket_gid_set;
+}
+
+static bool names(const struct config *config,
+		  const struct config_channel *channel,
+		  const struct config_allow *who)
+{
+	if (channel->allow_count == 0)
+		return config->socket_gid_set && who->is_group &&
+		       who->id == config->socket_gid;
+	for (uint32_t i = 0; i < channel->allow_count; i++)
+		if (channel->allow[i].is_group == who->is_group &&
+		    channel->allow[i].id == who->id)
+			return true;
+	return false;
+}
+
+/* Who is named twice over (a user, and a group it is in) counts as named. */
+bool policy_narrows(const struct config *old_config,
+		    const struct config_channel *old,
+		    const struct config *new_config,
+		    const struct config_channel *new)
+{
+	const struct config_allow group = { true, old_config->socket_gid };
+
+	if (new->allow_everyone || !policy_lets_in(old_config, old))
+		return false;
+	if (old->allow_everyone)
+		return true;
+	if (old->allow_count == 0)
+		return !names(new_config, new, &group);
+	for (uint32_t i = 0; i < old->allow_count; i++)
+		if (!names(new_config, new, &old->allow[i]))
+			return true;
+	return false;
+}
+
 bool policy_shows_counts(const struct config_channel *channel,
 			 const struct peer *peer)
 {

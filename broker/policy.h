@@ -35,6 +35,17 @@ bool policy_allows(const struct config *config,
 		   const struct config_channel *channel,
 		   const struct peer *peer);
 
+/*
+ * Whether somebody besides the owner may attach. Whether somebody who could
+ * under @old cannot any more under @new.
+ */
+bool policy_lets_in(const struct config *config,
+		    const struct config_channel *channel);
+bool policy_narrows(const struct config *old_config,
+		    const struct config_channel *old,
+		    const struct config *new_config,
+		    const struct config_channel *new);
+
 /* Whether @peer is shown what a channel filters, and its source's rate. */
 bool policy_shows_counts(const struct config_channel *channel,
 			 const struct peer *peer);

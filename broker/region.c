@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,6 +59,21 @@ static void *map_aligned(int fd, size_t size, int prot)
 		munmap(space, head);
 	munmap(base + size, REGION_ALIGN - head);
 	return base;
+}
+
+uint64_t region_memory_available(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	unsigned long long kb = ULLONG_MAX >> 10;
+	char line[128];
+
+	if (!file)
+		return UINT64_MAX;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
+			break;
+	fclose(file);
+	return (uint64_t)kb << 10;
 }
 
 /* Allocates every page of @fd, so that no later write can fail or wait. */
@@ -111,6 +127,8 @@ static int fill_shmem(struct region *region, const char *name,
 {
 	int err;
 
+	if (region->size > region_memory_available())
+		return -ENOMEM;
 	*fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (*fd < 0)
 		return -errno;

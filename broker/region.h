@@ -42,7 +42,10 @@ void region_free(struct region *region);
 /* Maps such memory read-only, where huge pages fit. NULL: see errno. */
 const void *region_map(int fd, size_t size);
 
-/* Maps such memory read-only, where huge pages fit. NULL: see errno. */
-const void *region_map(int fd, size_t size);
+/*
+ * Bytes that can be allocated. Asked for more than there is, the kernel would
+ * rather kill a process than say ENOMEM.
+ */
+uint64_t region_memory_available(void);
 
 #endif

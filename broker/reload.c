@@ -138,14 +138,6 @@ static void change_source(struct control *control,
 			  config->name);
 }
 
-static bool allow_is_same(const struct config_channel *a,
-			  const struct config_channel *b)
-{
-	return a->allow_everyone == b->allow_everyone &&
-	       a->allow_count == b->allow_count &&
-	       memcmp(a->allow, b->allow, sizeof(a->allow)) == 0;
-}
-
 /* What is in its memory, and who has it, is as it was. */
 static bool memory_is_same(const struct config_channel *a,
 			   const struct config_channel *b)
@@ -172,6 +164,7 @@ static const struct config_channel *find_channel(const struct config *config,
  * A mapping cannot be taken back: else the frames have to be made anew.
  */
 static bool loans_stay(const struct control *control,
+		       const struct config *old,
 		       const struct control_source *source,
 		       const struct config *config)
 {
@@ -185,7 +178,7 @@ static bool loans_stay(const struct control *control,
 			continue;
 		now = find_channel(config, channel->config->name);
 		if (!now || !memory_is_same(channel->config, now) ||
-		    !allow_is_same(channel->config, now) ||
+		    policy_narrows(old, channel->config, config, now) ||
 		    strcmp(config->sources[now->source].name,
 			   source->config->name) != 0)
 			return false;
@@ -193,7 +186,8 @@ static bool loans_stay(const struct control *control,
 	return true;
 }
 
-static void update_sources(struct control *control, const struct config *config)
+static void update_sources(struct control *control, const struct config *old,
+			   const struct config *config)
 {
 	struct control_source *source, *following;
 
@@ -209,7 +203,7 @@ static void update_sources(struct control *control, const struct config *config)
 		else if (!config_source_is_same(source->config, new))
 			change_source(control, source, new);
 		else if (new->backend == BACKEND_XDP &&
-			 !loans_stay(control, source, config))
+			 !loans_stay(control, old, source, config))
 			remove_source(control, source, NR_END_RETIRED);
 	}
 }
@@ -248,21 +242,6 @@ static void add_sources(struct control *control, const struct config *config)
 
 /* --------------------------------------------------------------- channels */
 
-/* Somebody has it that may not any more. */
-static bool is_held_wrongly(const struct control *control,
-			    const struct control_channel *channel,
-			    const struct config_channel *config)
-{
-	const struct session *session;
-
-	for (session = control->sessions; session; session = session->next)
-		if (session->capture &&
-		    session->capture->channel == channel &&
-		    !policy_allows(control->config, config, &session->peer))
-			return true;
-	return false;
-}
-
 static void replace_channel(struct control *control,
 			    struct control_channel *channel,
 			    const struct config_channel *config)
@@ -282,7 +261,11 @@ static void replace_channel(struct control *control,
 	control_channel_retire(channel);
 }
 
-static void update_channel(struct control *control,
+/*
+ * Who may not attach any more may have mapped its memory before, and hold it
+ * without a capture.
+ */
+static void update_channel(struct control *control, const struct config *old,
 			   struct control_channel *channel,
 			   const struct config_channel *config,
 			   const char *source)
@@ -295,12 +278,10 @@ static void update_channel(struct control *control,
 		return;
 	}
 	if (!memory_is_same(mine, config) ||
-	    is_held_wrongly(control, channel, config)) {
+	    policy_narrows(old, mine, control->config, config)) {
 		replace_channel(control, channel, config);
 		return;
 	}
-	if (allow_is_same(mine, config))
-		return;
 	/* The lanes do not look at who is allowed. */
 	mine->allow_everyone = config->allow_everyone;
 	mine->allow_count = config->allow_count;
@@ -319,7 +300,7 @@ static struct control_channel *running_channel(const struct control *control,
 	return NULL;
 }
 
-static void update_channels(struct control *control,
+static void update_channels(struct control *control, const struct config *old,
 			    const struct config *config)
 {
 	struct control_channel *channel, *following;
@@ -332,7 +313,7 @@ static void update_channels(struct control *control,
 			continue;
 		new = find_channel(config, channel->config->name);
 		if (new)
-			update_channel(control, channel, new,
+			update_channel(control, old, channel, new,
 				       config->sources[new->source].name);
 		else
 			end_channel(channel, NR_END_CHANNEL);
@@ -362,25 +343,121 @@ static void add_channels(struct control *control, const struct config *config)
 
 /* -------------------------------------------------------------- the whole */
 
-void control_reload(struct control *control, struct session *asker)
+static void lane_has_done(struct lane_command *command)
+{
+	struct control *control = command->owner;
+
+	free(command);
+	control->reload_lanes--;
+	control_reload_settle(control);
+}
+
+static void do_nothing(struct lane *lane, struct lane_command *command)
+{
+	(void)lane;
+	(void)command;
+}
+
+/* Lanes do what they are told in order: this comes behind all of it. */
+static void ask_lanes(struct control *control)
+{
+	struct control_source *source;
+
+	for (source = control->sources; source; source = source->next)
+		for (uint32_t l = 0; l < source->lane_count; l++) {
+			struct lane_command *command =
+				calloc(1, sizeof(*command));
+
+			if (!command)
+				continue;
+			command->run = do_nothing;
+			command->done = lane_has_done;
+			command->owner = control;
+			control->reload_lanes++;
+			lane_send(&source->lanes[l], command);
+		}
+}
+
+/* Tells all who wait for it. @text: why nothing has changed, or NULL. */
+static void answer(struct control *control, const char *text)
+{
+	struct session *session, *following;
+
+	for (session = control->sessions; session; session = following) {
+		following = session->next;
+		if (session->state != SESSION_RELOADING)
+			continue;
+		if (text)
+			session_refuse(session, EINVAL, "%s", text);
+		else
+			session_send(session);
+	}
+}
+
+static void apply(struct control *control, const struct config *config)
+{
+	const struct config *old = control->config;
+
+	control->config = config;
+	update_sources(control, old, config);
+	add_sources(control, config);
+	update_channels(control, old, config);
+	add_channels(control, config);
+	munmap((void *)(uintptr_t)old, sizeof(*old));
+	log_info("the configuration was read again: %u channels of %u sources",
+		 config->channel_count, config->source_count);
+}
+
+static void reload(struct control *control)
 {
 	char text[NR_TEXT_MAX];
 	const struct config *config = ask_warden(text, sizeof(text));
 
 	if (!config) {
 		log_error("the configuration stays as it is: %s", text);
-		if (asker)
-			session_refuse(asker, EINVAL, "%s", text);
+		answer(control, text);
 		return;
 	}
-	munmap((void *)(uintptr_t)control->config, sizeof(*config));
-	control->config = config;
-	update_sources(control, config);
-	add_sources(control, config);
-	update_channels(control, config);
-	add_channels(control, config);
-	log_info("the configuration was read again: %u channels of %u sources",
-		 config->channel_count, config->source_count);
-	if (asker)
-		session_send(asker);
+	apply(control, config);
+	ask_lanes(control);
+	control_reload_settle(control);
+}
+
+static bool is_under_way(const struct control *control)
+{
+	return control->reload_lanes > 0 || control->moves;
+}
+
+void control_reload_settle(struct control *control)
+{
+	struct session *session;
+
+	if (is_under_way(control))
+		return;
+	answer(control, NULL);
+	if (!control->reload_is_due || control->must_stop)
+		return;
+	control->reload_is_due = false;
+	for (session = control->sessions; session; session = session->next)
+		if (session->state == SESSION_WAITING)
+			session->state = SESSION_RELOADING;
+	reload(control);
+}
+
+/*
+ * One at a time: captures are where one configuration had put them before the
+ * next moves them on.
+ */
+void control_reload(struct control *control, struct session *asker)
+{
+	bool waits = is_under_way(control);
+
+	if (asker) {
+		asker->state = waits ? SESSION_WAITING : SESSION_RELOADING;
+		asker->deadline_ns = 0;
+	}
+	if (waits)
+		control->reload_is_due = true;
+	else
+		reload(control);
 }

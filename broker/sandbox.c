@@ -60,7 +60,8 @@ static const int calls[] = {
 static const int sanitizer_calls[] = {
 	SCMP_SYS(clone),      SCMP_SYS(ptrace),	   SCMP_SYS(wait4),
 	SCMP_SYS(prctl),      SCMP_SYS(kill),	   SCMP_SYS(readlink),
-	SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(open),
+	SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(getdents),
+	SCMP_SYS(open),
 	SCMP_SYS(openat),     SCMP_SYS(getuid),	   SCMP_SYS(getppid),
 	SCMP_SYS(prlimit64),  SCMP_SYS(stat),	   SCMP_SYS(pipe2),
 	SCMP_SYS(access),     SCMP_SYS(getrusage), SCMP_SYS(personality),

@@ -27,20 +27,29 @@
 #define READ_DEADLINE (5000 * MS)
 #define LINGER_PERIOD (100 * MS)
 
+static void free_captures(struct session *session)
+{
+	struct capture *capture;
+
+	while ((capture = session->retiring)) {
+		session->retiring = capture->next;
+		capture_free(capture);
+	}
+	capture = session->moving;
+	session->moving = NULL;
+	capture_free(capture);
+	capture = session->capture;
+	session->capture = NULL;
+	capture_free(capture);
+}
+
 static void session_free(struct session *session)
 {
 	session->account->connections--;
 	*session->link = session->next;
 	if (session->next)
 		session->next->link = session->link;
-	while (session->retiring) {
-		struct capture *capture = session->retiring;
-
-		session->retiring = capture->next;
-		capture_free(capture);
-	}
-	capture_free(session->moving);
-	capture_free(session->capture);
+	free_captures(session);
 	peer_deinit(&session->peer);
 	close(session->event.fd);
 	free(session->out);
@@ -62,8 +71,7 @@ static bool is_unread(const struct session *session)
  */
 static void session_finish(struct session *session)
 {
-	capture_free(session->capture);
-	session->capture = NULL;
+	free_captures(session);
 	if (session->has_sent_fds && is_unread(session)) {
 		session->state = SESSION_LINGERING;
 		session->deadline_ns = control_now_ns() + LINGER_PERIOD;
@@ -81,7 +89,9 @@ void session_close(struct session *session, const char *why)
 	if (session->state == SESSION_CLOSING ||
 	    session->state == SESSION_LINGERING)
 		return;
-	if (why || capture)
+	/* Of captures there are no more than the attach rate lets in. */
+	if (capture ||
+	    (why && account_take_line(session->account, control_now_ns())))
 		log_info("%s uid %u pid %d (%s)%s%s: %s",
 			 capture ? "detach" : "close", session->peer.uid,
 			 (int)session->peer.pid, session->peer.comm_text,
@@ -261,6 +271,7 @@ static void take_ack(struct session *session, struct wire_msg *msg)
 	session->state = SESSION_ATTACHED;
 	session->deadline_ns = 0;
 	capture_was_acked(session);
+	move_check(session->control); /* its channel may have changed */
 }
 
 static void take_move_ack(struct session *session, struct wire_msg *msg)

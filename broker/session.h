@@ -18,6 +18,8 @@ enum session_state {
 	SESSION_READY,	   /* attached; its descriptors wait their turn */
 	SESSION_UNACKED,   /* the descriptors are on their way */
 	SESSION_ATTACHED,
+	SESSION_WAITING,   /* for a reload, to have another */
+	SESSION_RELOADING, /* for its own */
 	SESSION_REPORTING, /* the lanes are asked for numbers */
 	SESSION_SENDING,   /* an answer is being read */
 	SESSION_CLOSING,   /* waits for the lanes to let go */
@@ -38,6 +40,7 @@ struct session {
 	uint32_t pending;     /* lane commands on their way */
 	struct capture *capture;
 	struct capture *moving; /* what it is to become, see move.c */
+	bool is_told_to_move; /* or could not be */
 	bool has_acked_move;
 	struct capture *retiring; /* what it was, until nothing is held */
 	uint8_t *out; /* an answer of several messages */

@@ -119,7 +119,11 @@ bool stream_fits(const struct stream *stream, uint32_t records, size_t bytes)
 {
 	size_t need = bytes + records * (sizeof(struct nr_record) +
 					 STREAM_ALIGN - 1);
+	const struct subscription *sub;
 
+	for (sub = stream->subscriptions; sub; sub = sub->next)
+		if (sub->state == SUBSCRIPTION_REFUSED)
+			return false;
 	return need <= (size_t)(stream->back - stream->front);
 }
 

@@ -76,7 +76,10 @@ void stream_next_epoch(struct stream *stream, uint32_t epoch);
  */
 bool stream_has_room(const struct stream *stream, uint32_t *pool);
 
-/* Whether @records with together @bytes fit the open block. */
+/*
+ * Whether @records with together @bytes fit the open block, and nobody was
+ * refused that.
+ */
 bool stream_fits(const struct stream *stream, uint32_t records, size_t bytes);
 
 /* Start of a burst: takes releases, lets in who was refused. */

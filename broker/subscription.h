@@ -82,6 +82,7 @@ struct subscription {
 	uint64_t ring_slow_ns; /* when it was last slow */
 	struct subscription_totals carried;
 	bool has_moved; /* ended, to go on elsewhere */
+	const struct nr_return *next_page; /* that it writes to there */
 	bool is_let_go; /* evicted, or moved and holding nothing: was told */
 	const char *offence; /* why it is to be ended, or NULL */
 	struct mailbox *out; /* to the control thread */

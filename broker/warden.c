@@ -381,8 +381,13 @@ static int asroot_reload(struct warden *warden,
 		return -EOPNOTSUPP;
 	text = memfd_create("netring-messages", MFD_CLOEXEC);
 	saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 16);
-	if (text < 0 || saved < 0)
-		return -errno;
+	if (text < 0 || saved < 0) {
+		int err = errno;
+
+		close(text);
+		close(saved);
+		return -err;
+	}
 	/* What there is to say goes to the asker, who logs it. */
 	dup2(text, STDERR_FILENO);
 	config = start_config(start, &config_fd);
@@ -393,10 +398,14 @@ static int asroot_reload(struct warden *warden,
 	dup2(saved, STDERR_FILENO);
 	close(saved);
 	if (is_good) {
+		/* The engine has to have what the warden goes by, or neither. */
+		fds[0] = fcntl(config_fd, F_DUPFD_CLOEXEC, 0);
+		is_good = fds[0] >= 0;
+	}
+	if (is_good) {
 		adopt(warden, config, config_fd);
 		close(text);
-		fds[0] = fcntl(config_fd, F_DUPFD_CLOEXEC, 0);
-		return fds[0] < 0 ? -errno : 1;
+		return 1;
 	}
 	if (config) {
 		munmap((void *)(uintptr_t)config, sizeof(*config));
@@ -606,6 +615,13 @@ static void detach_xdp(struct warden *warden)
 			redirect_detach(&warden->redirections[s][i]);
 }
 
+/* Told to stop, it still is there. */
+static void insist(struct warden *warden)
+{
+	log_warn("the engine does not stop: killed");
+	kill(warden->engine, SIGKILL);
+}
+
 /* Waits for the engine's end, and helps when it takes too long. */
 static int reap_engine(struct warden *warden)
 {
@@ -613,10 +629,8 @@ static int reap_engine(struct warden *warden)
 
 	for (int ms = 0; waitpid(warden->engine, &status, WNOHANG) == 0;
 	     ms += 10) {
-		if (ms == STOP_TIMEOUT_MS) {
-			log_warn("the engine does not stop: killed");
-			kill(warden->engine, SIGKILL);
-		}
+		if (ms == STOP_TIMEOUT_MS)
+			insist(warden);
 		sleep_ms(10);
 	}
 	close(warden->engine_socket);
@@ -647,10 +661,14 @@ static int serve_engine(struct warden *warden)
 		{ .fd = warden->signals, .events = POLLIN },
 	};
 	bool was_told = false;
+	int n;
 
 	for (;;) {
-		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+		n = poll(fds, 2, was_told ? STOP_TIMEOUT_MS : -1);
+		if (n < 0 && errno != EINTR)
 			surprise(warden, "poll");
+		if (n == 0)
+			insist(warden);
 		take_signals(warden);
 		if (warden->is_stopping && !was_told)
 			kill(warden->engine, SIGTERM);
@@ -710,8 +728,11 @@ static int run_engines(struct warden *warden)
 		}
 		status = serve_engine(warden);
 		take_signals(warden);
+		/* One that was told so early that it could not hear ends too. */
+		if (warden->is_stopping && WIFSIGNALED(status))
+			return WTERMSIG(status) == SIGTERM ? 0 : 1;
 		if (warden->is_stopping)
-			return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+			return WEXITSTATUS(status);
 		log_end(status);
 		if (!warden->engine_was_ready)
 			return 1; /* it has said why */

@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <limits.h>
 #include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -25,6 +24,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "region.h"
 
 #define FRAME_SIZE 2048 /* cuts nothing in V3; the kernel wants one */
 /* Raw IP in files and records; libpcap calls it DLT_RAW, another number. */
@@ -113,23 +113,10 @@ static int request_ring(int fd, const struct config_source *source,
 			  sizeof(request)) ? -errno : 0;
 }
 
-/*
- * Bytes that a ring may have. Asked for more than there is, the kernel would
- * rather kill a process than say ENOMEM.
- */
+/* Bytes that a ring may have: the rest is for arenas, and for others. */
 static uint64_t ring_limit(void)
 {
-	FILE *file = fopen("/proc/meminfo", "re");
-	unsigned long long kb = ULLONG_MAX >> 10;
-	char line[128];
-
-	if (!file)
-		return UINT64_MAX;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
-			break;
-	fclose(file);
-	return ((uint64_t)kb << 10) / 2;
+	return region_memory_available() / 2;
 }
 
 /* Without memory for all of it: three quarters, and again, down to a quarter. */

@@ -104,6 +104,12 @@ static struct config *config_memory(int *fd)
 	return config == MAP_FAILED ? NULL : config;
 }
 
+static void drop_config(struct config *config, int fd)
+{
+	munmap(config, sizeof(*config));
+	close(fd);
+}
+
 /* What the child left is copied and sealed: nobody changes it from here on. */
 static const struct config *keep_config(struct config *shared, int *fd)
 {
@@ -146,6 +152,7 @@ const struct config *start_config(const struct start_options *options, int *fd)
 		if (!file) {
 			log_error("%s: %s", options->config_file,
 				  strerror(errno));
+			drop_config(shared, *fd);
 			return NULL;
 		}
 	}
@@ -156,12 +163,14 @@ const struct config *start_config(const struct start_options *options, int *fd)
 	if (file)
 		fclose(file);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return NULL;
+		status = 1 << 8;
 	if (!WIFEXITED(status))
 		log_error("the configuration's parser died of signal %d",
 			  WTERMSIG(status));
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
+	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+		drop_config(shared, *fd);
 		return NULL;
+	}
 	return keep_config(shared, fd);
 }
 
@@ -214,7 +223,7 @@ static int check_source(const struct config_source *source, const char *name)
 	}
 	if (source->backend != BACKEND_REPLAY)
 		return errors;
-	fd = open(source->file, O_RDONLY | O_CLOEXEC);
+	fd = open(source->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) {
 		fprintf(stderr, "%s:%u: source %s: file '%s': %s\n", name,
 			source->line, source->name, source->file,

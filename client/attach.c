@@ -157,16 +157,16 @@ static int region_map(struct lane *lane)
 	return 0;
 }
 
-/* @header gets the constant part; the counters behind it change. */
-static int arena_check(struct lane *lane, struct nr_arena *header)
+/* Takes the constant part; the counters behind it change. */
+static int arena_check(struct lane *lane)
 {
 	const struct nr_arena *shared = (const void *)lane->arena;
+	struct nr_arena copy = { .flags = 0 }, *header = &copy;
 	int err =
 		version_check(&shared->version, &shared->magic, NR_ARENA_MAGIC);
 
 	if (err)
 		return err;
-	memset(header, 0, sizeof(*header));
 	memcpy(header, shared, offsetof(struct nr_arena, seen));
 	if (header->size != lane->arena_size || !blocks_are_sane(header) ||
 	    !streams_are_sane(header))
@@ -179,6 +179,9 @@ static int arena_check(struct lane *lane, struct nr_arena *header)
 	lane->record_stride = header->record_stride;
 	lane->block_capacity = (header->block_size - header->record_offset) /
 			       header->record_stride;
+	lane->stream_offset = header->stream_offset;
+	lane->stream_stride = header->stream_stride;
+	lane->stream_count = header->stream_count;
 	lane->has_counts = header->flags & NR_ARENA_COUNTS;
 	return 0;
 }
@@ -225,8 +228,30 @@ static bool slots_are_sane(const struct nr_ring *header, uint64_t room)
 		    room);
 }
 
-static int ring_check(struct lane *lane, const struct lane_claim *claim,
-		      const struct nr_arena *arena)
+/*
+ * Which stream it reads, and where the counting starts. Of a capture that moves
+ * the lane writes this when it moves: what stood there before means nothing.
+ */
+int attach_lane_base(struct lane *lane)
+{
+	struct nr_ring header;
+
+	memcpy(&header, lane->ring, offsetof(struct nr_ring, head));
+	if (header.stream >= lane->stream_count)
+		return -EPROTO;
+	lane->base_seq = header.base_seq;
+	lane->base_seen = header.base_seen;
+	lane->base_filtered = header.base_filtered;
+	lane->base_passed = header.base_passed;
+	lane->is_in_group = header.flags & NR_RING_GROUP;
+	lane->next_seq = header.base_seq;
+	lane->stream = (const void *)(lane->arena + lane->stream_offset +
+				      (uint64_t)header.stream *
+					      lane->stream_stride);
+	return 0;
+}
+
+static int ring_check(struct lane *lane, const struct lane_claim *claim)
 {
 	const uint8_t *slice = (uint8_t *)lane->ring_map + lane->ring_offset;
 	const struct nr_ring *shared = (const void *)slice;
@@ -239,23 +264,13 @@ static int ring_check(struct lane *lane, const struct lane_claim *claim,
 	memset(&header, 0, sizeof(header));
 	memcpy(&header, shared, offsetof(struct nr_ring, head));
 	if (header.lane != claim->lane ||
-	    header.stream >= arena->stream_count ||
 	    !slots_are_sane(&header, lane->ring_map_size - lane->ring_offset))
 		return -EPROTO;
 	lane->ring = shared;
 	lane->slots = slice + header.slot_offset;
 	lane->slot_count = header.slots;
 	lane->slot_stride = header.slot_stride;
-	lane->base_seq = header.base_seq;
-	lane->base_seen = header.base_seen;
-	lane->base_filtered = header.base_filtered;
-	lane->base_passed = header.base_passed;
-	lane->is_in_group = header.flags & NR_RING_GROUP;
-	lane->next_seq = header.base_seq;
-	lane->stream =
-		(const void *)(lane->arena + arena->stream_offset +
-			       (uint64_t)header.stream * arena->stream_stride);
-	return 0;
+	return attach_lane_base(lane);
 }
 
 /* ---------------------------------------------------------------- together */
@@ -309,7 +324,6 @@ static void lane_start(struct lane *lane, struct nr_return *page)
 int attach_lane(struct nr_capture *capture, const struct lane_claim *claim)
 {
 	struct lane *lane = &capture->lanes[claim->return_page];
-	struct nr_arena arena;
 	int err;
 
 	lane->arena_fd = claim->arena_fd;
@@ -320,13 +334,13 @@ int attach_lane(struct nr_capture *capture, const struct lane_claim *claim)
 		return -EPROTO;
 	err = arena_map(lane);
 	if (!err)
-		err = arena_check(lane, &arena);
+		err = arena_check(lane);
 	if (!err)
 		err = region_map(lane);
 	if (!err)
 		err = ring_map(lane, claim);
 	if (!err)
-		err = ring_check(lane, claim, &arena);
+		err = ring_check(lane, claim);
 	if (!err)
 		lane_start(lane, (struct nr_return *)capture->return_map +
 					 claim->return_page);

@@ -30,6 +30,7 @@ struct lane {
 	const struct nr_block *block; /* the current one, or NULL */
 	uint64_t next_seq;	      /* that the next record should have */
 	uint64_t gap;		      /* lost, not told with a batch yet */
+	uint64_t seq_shift;	      /* added to what is told, see move.c */
 	uint64_t taken;		      /* descriptors read, ever */
 	uint32_t read;		      /* records read of the current block */
 	uint32_t current;	      /* its place in held[] */
@@ -51,6 +52,9 @@ struct lane {
 	uint32_t block_capacity; /* records that fit a block */
 	uint32_t record_offset;
 	uint32_t record_stride;
+	uint32_t stream_offset;
+	uint32_t stream_stride;
+	uint32_t stream_count;
 	bool has_counts;
 	const struct nr_stream *stream;
 
@@ -111,6 +115,7 @@ struct nr_capture {
 	uint32_t move_id;	   /* of a capture in that list: */
 	unsigned move_lanes;	   /* LANE messages it has got */
 	bool is_acked;		   /* all, and said so */
+	int64_t listened_ms;	   /* when it last looked for messages */
 	struct left *left;
 	struct nr_stats carried; /* from the lanes it has left */
 	int broken; /* nr_capture_break(); atomic */
@@ -155,6 +160,7 @@ int attach_return_pages(struct nr_capture *capture, int fd, uint32_t lanes);
 int attach_lane(struct nr_capture *capture, const struct lane_claim *claim);
 int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 			uint32_t capture_id);
+int attach_lane_base(struct lane *lane);
 void lanes_free(struct lane *lanes, unsigned count, void *return_map,
 		int return_fd);
 

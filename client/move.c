@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <netring/ring.h>
+
 /* The one that is being put together, or NULL. */
 static struct nr_capture *unfinished(struct nr_capture *capture)
 {
@@ -118,6 +120,31 @@ void move_settle(struct left *left)
 		left_free(left);
 }
 
+/*
+ * The numbers go on, and what was lost at the end of the old lane is the gap
+ * before what comes first in the new one.
+ */
+static int lane_move_on(struct lane *to, const struct lane *from)
+{
+	uint64_t end = NR_END_SEQ(nr_ring_end_word(from->ring));
+	int err = attach_lane_base(to);
+
+	to->gap = from->gap + end - from->next_seq;
+	to->seq_shift = from->seq_shift + end - to->base_seq;
+	return err;
+}
+
+static int lanes_move_on(struct nr_capture *moving,
+			 const struct nr_capture *capture)
+{
+	unsigned i;
+	int err = moving->lane_count == capture->lane_count ? 0 : -EPROTO;
+
+	for (i = 0; !err && i < moving->lane_count; i++)
+		err = lane_move_on(&moving->lanes[i], &capture->lanes[i]);
+	return err;
+}
+
 bool move_on(struct nr_capture *capture)
 {
 	struct nr_capture *moving = capture->moving;
@@ -125,6 +152,9 @@ bool move_on(struct nr_capture *capture)
 	unsigned i;
 
 	if (!moving || !moving->is_acked)
+		return false;
+	capture->final = lanes_move_on(moving, capture);
+	if (capture->final)
 		return false;
 	left = malloc(sizeof(*left));
 	if (!left)

@@ -24,6 +24,7 @@ struct nr_capture *capture_new(void)
 		capture->socket = -1;
 		capture->break_fd = -1;
 		capture->return_fd = -1;
+		capture->carried.counts_shown = 1;
 	}
 	return capture;
 }

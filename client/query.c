@@ -42,7 +42,8 @@ static const struct shape {
 	{ NR_MSG_CAPTURE,
 	  sizeof(struct nr_msg_capture),
 	  { STRING(struct nr_msg_capture, channel),
-	    STRING(struct nr_msg_capture, comm) } },
+	    STRING(struct nr_msg_capture, comm),
+	    STRING(struct nr_msg_capture, group) } },
 };
 
 /* A kind that a newer minor version has added is passed over. */

@@ -24,6 +24,8 @@
 
 /* A hostile broker could keep us reading bells for ever. */
 #define BELLS_MAX 1024
+/* How often a capture that follows looks for messages: it has a second. */
+#define LISTEN_MS 100
 
 /* ------------------------------------------------------------------ leases */
 
@@ -103,7 +105,7 @@ static void lane_give(struct nr_capture *capture, struct lane *lane,
 		.count = count,
 		.link_type = lane->link_type,
 		.lane = (uint16_t)lane->number,
-		.seq = lane->next_seq,
+		.seq = lane->next_seq + lane->seq_shift,
 		.gap = lane->gap,
 		.flags = is_last ? NR_BATCH_LAST_OF_BLOCK : 0,
 		.epoch = lane->block->epoch, /* settled with its first record */
@@ -435,12 +437,32 @@ static int sleep_until(struct nr_capture *capture,
 	return n > 0;
 }
 
+/*
+ * Who always finds packets never waits, and would never hear that the channel
+ * has changed. The clock costs no system call.
+ */
+static void listen_now_and_then(struct nr_capture *capture)
+{
+	struct timespec now;
+	int64_t ms;
+
+	if (likely(!capture->follows))
+		return;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	if (ms - capture->listened_ms < LISTEN_MS)
+		return;
+	capture->listened_ms = ms;
+	drain(capture);
+}
+
 static int next_until(struct nr_capture *capture, struct nr_batch *batch,
 		      const struct timespec *deadline)
 {
 	for (;;) {
 		int r;
 
+		listen_now_and_then(capture);
 		if (break_take(capture))
 			return 0;
 		r = nr_capture_next(capture, batch);
@@ -470,6 +492,7 @@ int nr_capture_recv(struct nr_capture *capture, struct nr_batch *batch,
 		return next_until(capture, batch, NULL);
 	if (break_take(capture))
 		return 0;
+	listen_now_and_then(capture);
 	r = nr_capture_next(capture, batch);
 	if (r)
 		return r;

@@ -144,7 +144,6 @@ int nr_capture_stats(struct nr_capture *capture, struct nr_stats *stats)
 
 	if (size < sizeof(size))
 		return -EINVAL;
-	sum.counts_shown = 1;
 	stats_add(capture, &sum);
 	if (!sum.counts_shown) {
 		sum.seen = 0;

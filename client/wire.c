@@ -7,9 +7,11 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 union control {
@@ -82,23 +84,31 @@ static void take_fds(struct msghdr *header, struct wire_msg *msg)
 }
 
 /*
- * An empty message reads as the end of the connection does; but behind the end
- * there is only the end again.
+ * What 0 bytes mean. An empty message reads as the end of the connection does,
+ * but then there is no end. And the kernel looks for a message first and for
+ * the end second: when both came in between it says the end, with the message
+ * still to be read. Returns 1 for that, 0 at the end, or -EPROTO.
  */
 static int end_or_empty(int socket)
 {
+	struct pollfd fd = { .fd = socket, .events = POLLRDHUP };
+	const struct timespec at_once = { 0, 0 };
 	char byte;
 	ssize_t n;
 
 	do {
+		n = ppoll(&fd, 1, &at_once, NULL);
+	} while (n < 0 && errno == EINTR);
+	if (!(fd.revents & (POLLRDHUP | POLLHUP)))
+		return -EPROTO;
+	do {
 		n = recv(socket, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
 	} while (n < 0 && errno == EINTR);
-	if (n > 0 || (n < 0 && errno == EAGAIN))
-		return -EPROTO;
-	return 0;
+	return n > 0;
 }
 
-int wire_recv(int socket, struct wire_msg *msg)
+/* As wire_recv(); 1 with a length of 0: look again. */
+static int recv_once(int socket, struct wire_msg *msg)
 {
 	struct iovec iov = { msg->bytes, sizeof(msg->bytes) };
 	union control control;
@@ -128,6 +138,16 @@ int wire_recv(int socket, struct wire_msg *msg)
 		return -EPROTO;
 	}
 	return 1;
+}
+
+int wire_recv(int socket, struct wire_msg *msg)
+{
+	int r;
+
+	do {
+		r = recv_once(socket, msg);
+	} while (r == 1 && msg->length == 0);
+	return r;
 }
 
 void wire_close_fds(struct wire_msg *msg)

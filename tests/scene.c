@@ -175,15 +175,21 @@ static int honest_main(void *data)
 {
 	struct honest *honest = data;
 	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	char text[NR_TEXT_MAX] = "";
 	struct nr_stats stats = { .size = sizeof(stats) };
 	struct nr_capture *capture;
 
 	/* Enough that its own delays on a busy machine are no loss. */
 	options.leases = 64;
 	options.guarantee = 12;
+	options.error_text = text;
+	options.error_text_size = sizeof(text);
 	honest->result = nr_capture_open("all", &options, &capture);
-	if (honest->result)
+	if (honest->result) {
+		fprintf(stderr, "the honest one: %s: %s\n",
+			nr_strerror(honest->result), text);
 		return 1;
+	}
 	honest->result = honest_read(honest, capture);
 	nr_capture_stats(capture, &stats);
 	honest->lost += nr_stats_lost(&stats);

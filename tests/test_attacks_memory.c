@@ -335,6 +335,51 @@ static bool is_whole(const struct target *target, const struct stat *before,
 	       now.st_mode == before->st_mode && now.st_uid == before->st_uid;
 }
 
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL)
+#define HUGE ((size_t)2 << 20)
+
+/* How much of the mapping at @map the kernel has in huge pages, in kB. */
+static unsigned long huge_kb(const void *map)
+{
+	FILE *file = fopen("/proc/self/smaps", "re");
+	char line[512], range[32];
+	unsigned long kb = 0, size = 0, n;
+	bool is_it = false;
+
+	snprintf(range, sizeof(range), "%lx-", (unsigned long)map);
+	while (fgets(line, sizeof(line), file)) {
+		if (strcspn(line, "-") < strcspn(line, ":"))
+			is_it = strncmp(line, range, strlen(range)) == 0;
+		if (!is_it)
+			continue;
+		if (sscanf(line, "Size: %lu", &n) == 1)
+			size = n;
+		if (sscanf(line, "KernelPageSize: %lu", &n) == 1 && n >= 2048)
+			kb = size; /* of hugetlbfs */
+		if (sscanf(line, "ShmemPmdMapped: %lu", &n) == 1 && n)
+			kb = n;
+	}
+	fclose(file);
+	return kb;
+}
+
+/* Pages that are huge cannot be collapsed under the lane that writes them. */
+static bool is_huge(int fd, size_t size)
+{
+	uint8_t *space = mmap(NULL, size + HUGE, PROT_NONE,
+			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *map = (uint8_t *)(((uintptr_t)space + HUGE - 1) &
+				   ~(uintptr_t)(HUGE - 1));
+	unsigned long kb;
+
+	map = mmap(map, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+	for (size_t at = 0; at < size; at += NR_PAGE)
+		(void)*(volatile uint8_t *)(map + at);
+	kb = huge_kb(map);
+	munmap(space, size + HUGE);
+	return kb == size / 1024;
+}
+
 static int attack_target(struct target *target)
 {
 	uint8_t header[64];
@@ -344,6 +389,8 @@ static int attack_target(struct target *target)
 	must((size_t)stat.st_size >= target->size);
 	must((stat.st_mode & 0777) == 0400);
 	must(stat.st_uid != getuid());
+	must((fcntl(target->fd, F_GET_SEALS) & SEALS) == SEALS);
+	must(is_huge(target->fd, (size_t)stat.st_size));
 	memcpy(header, target->map, sizeof(header));
 	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
 		const size_t offsets[] = { 0, NR_PAGE, target->size / 2,
@@ -428,7 +475,7 @@ static long bpf(int command, union bpf_attr *attr)
 static int abuse_return_page(void *data)
 {
 	struct nr_capture *capture = scene_open("all");
-	union bpf_attr attr = { .map_fd = 0 };
+	union bpf_attr attr;
 	uint8_t value[NR_PAGE] = { 0 };
 	uint32_t key = 0, next;
 	struct stat stat;
@@ -444,8 +491,9 @@ static int abuse_return_page(void *data)
 	must(fstat(fd, &stat) == 0 && !S_ISREG(stat.st_mode));
 	/* Without our mapping only the engine's keeps it from being frozen. */
 	munmap(capture->return_map, NR_PAGE);
+	memset(&attr, 0, sizeof(attr));
 	attr.map_fd = (uint32_t)fd;
-	must(bpf(BPF_MAP_FREEZE, &attr) < 0);
+	must(bpf(BPF_MAP_FREEZE, &attr) < 0 && errno == EBUSY);
 	attr.key = (uintptr_t)&key;
 	attr.value = (uintptr_t)value;
 	bpf(BPF_MAP_UPDATE_ELEM, &attr);
@@ -671,7 +719,7 @@ Test(attacks, who_has_the_engine_s_own_uid_is_not_served_and_cannot_trace_it)
 	cr_assert_neq(uid, 0);
 	cr_assert_eq(child_wait(child_start(uid, be_the_engine_s_user, NULL)),
 		     0);
-	cr_assert(broker_said(&scene.broker, "own uid"));
+	eventually(broker_said(&scene.broker, "own uid"));
 	scene_end(&scene);
 }
 

@@ -188,7 +188,7 @@ Test(tool, dump_writes_the_file_again_that_was_replayed)
 
 	serve("");
 	cr_assert_eq(command_run(&c, "netring dump trace -q -w %s", copy), 0,
-		     "%s", c.err);
+		     "%d: %s", c.status, c.err);
 	cr_assert_str_eq(c.err, "");
 	/* Their headers may differ in the snap length. */
 	cr_assert_eq(command_run(&c, "cmp -i 24 %s %s", trace_path, copy), 0,
@@ -315,12 +315,14 @@ Test(tool, dump_of_a_broker_that_dies_fails_and_keeps_what_it_read)
 	serve(FOREVER);
 	command_start(&reader, geteuid(), "exec netring dump trace");
 	eventually((command_look(&reader), lines_of(reader.out, NULL) > 0));
-	broker_kill(&broker);
+	kill(broker_engine(&broker), SIGKILL);
 	cr_assert_eq(command_wait(&reader), 1, "%s", reader.err);
 	cr_assert(has(reader.err, "the broker is gone"));
 	cr_assert_eq(lines_of(reader.out, NULL),
 		     (unsigned)atoi(strstr(reader.err, "gone\nnetring: ") +
 				    strlen("gone\nnetring: ")));
+	eventually(broker_said_times(&broker, "serving") == 2);
+	broker_stop(&broker);
 }
 
 /* -------------------------------------------------------------- exit status */
@@ -432,7 +434,7 @@ Test(tool, output_that_cannot_be_written_is_status_1)
 	serve("");
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		cr_assert_eq(command_run(&c, "netring %s >/dev/full", verbs[i]),
-			     1, "%s: %d", verbs[i], c.status);
+			     1, "%s: %d, %s", verbs[i], c.status, c.err);
 		cr_assert(has(c.err, "No space left"));
 	}
 	cr_assert_eq(command_run(&c, "netring dump trace -w /nonesuch/x"), 1);

@@ -31,6 +31,8 @@ struct values {
 	uint64_t wait_ms;
 	uint64_t leases;
 	uint64_t budget;
+	const char *group;
+	bool follow;
 };
 
 #define LANE_ALL UINT64_MAX
@@ -51,6 +53,10 @@ static const struct option_spec options[] = {
 	  "blocks held at once on a lane; default 64" },
 	{ "budget", 0, OPTION_NUMBER, AT(budget), 1, NR_LEASES_MAX, "N",
 	  "of these beyond the guarantee; default all" },
+	{ "group", 0, OPTION_STRING, AT(group), 0, 0, "NAME",
+	  "share the packets with others of this user and group" },
+	{ "follow", 0, OPTION_FLAG, AT(follow), 0, 0, NULL,
+	  "go on when the channel is changed by a reload" },
 	{ 0 },
 };
 
@@ -343,6 +349,8 @@ static enum status dump_attach(struct dump *dump)
 	open.leases = (unsigned)dump->values.leases;
 	open.budget = (unsigned)dump->values.budget;
 	open.wait_ms = (int)dump->values.wait_ms;
+	open.group = dump->values.group;
+	open.follow = dump->values.follow;
 	open.error_text = text;
 	open.error_text_size = sizeof(text);
 	if (dump->values.lane != LANE_ALL)
@@ -396,6 +404,9 @@ static void dump_counts(struct dump *dump)
 	if (stats.counts_shown)
 		fprintf(stderr, "%" PRIu64 " filtered by the channel, ",
 			stats.filtered);
+	if (dump->values.group)
+		fprintf(stderr, "%" PRIu64 " to others of the group, ",
+			stats.to_others);
 	fprintf(stderr, "%" PRIu64 " lost", nr_stats_lost(&stats));
 	for (unsigned i = 0; i < NR_LOST_CAUSES; i++) {
 		if (!stats.lost[i])
@@ -457,6 +468,10 @@ static enum status dump_run(const struct verb *verb, int argc, char **argv,
 	}
 	if (!arguments.channel)
 		return options_wrong(verb, "dump: which channel?");
+	if (dump.values.group && strlen(dump.values.group) >= NR_GROUP_MAX)
+		return options_wrong(verb,
+				     "--group: a name has up to %d characters",
+				     NR_GROUP_MAX - 1);
 	if (dump.values.write && strcmp(dump.values.write, "-") == 0 &&
 	    isatty(STDOUT_FILENO))
 		return options_wrong(verb,

@@ -31,16 +31,14 @@ static const char *const lane_rate_headings[] = {
 	">blocks",    ">free", ">set aside", ">promised", ">pool",
 	">pool used", RATES,   NULL
 };
-static const char *const capture_headings[] = {
-	"channel", ">lane",  ">uid",	   ">pid",	"command",
-	">age",	   ">seen",  ">delivered", ">filtered", ">others",
-	">held",   ">bells", "lost",	   NULL
-};
-static const char *const capture_rate_headings[] = {
-	"channel", ">lane",  ">uid",	   ">pid",	"command",
-	">age",	   ">seen",  ">delivered", ">filtered", ">others",
-	">held",   ">bells", RATES,	   "lost",	NULL
-};
+#define CAPTURE                                                                \
+	"channel", "group", ">lane", ">uid", ">pid", "command", ">age",        \
+		">seen", ">delivered", ">filtered", ">others", ">held",        \
+		">backlog", ">highest", ">oldest", ">bells"
+#define CAPTURE_END "lost", "state", NULL
+static const char *const capture_headings[] = { CAPTURE, CAPTURE_END };
+static const char *const capture_rate_headings[] = { CAPTURE, RATES,
+						     CAPTURE_END };
 static const char *const short_headings[] = { "channel", ">pid",       ">uid",
 					      "command", ">delivered", "lost",
 					      NULL };
@@ -185,6 +183,18 @@ static void capture_counts(struct table *t, const struct snapshot *now,
 	table_number(t, c->to_others);
 }
 
+/* What it holds now, how much that is, and for how long it has had it. */
+static void capture_backlog(struct table *t, const struct nr_msg_capture *c)
+{
+	table_cell(t, "%" PRIu32 "/%" PRIu32, c->held, c->leases);
+	table_number(t, c->backlog);
+	table_number(t, c->backlog_high);
+	if (c->held)
+		table_cell(t, "%.1fs", (double)c->oldest_ns / 1e9);
+	else
+		table_cell(t, "-");
+}
+
 static void capture_rates(struct table *t, const struct snapshot *now,
 			  const struct snapshot *last,
 			  const struct nr_msg_capture *c,
@@ -206,17 +216,22 @@ static void print_captures(const struct snapshot *now,
 		const struct nr_msg_capture *b = snapshot_capture(last, c);
 
 		table_text(&t, c->channel, sizeof(c->channel));
+		if (c->group[0])
+			table_text(&t, c->group, sizeof(c->group));
+		else
+			table_cell(&t, "-");
 		table_number(&t, c->lane);
 		table_number(&t, c->uid);
 		table_number(&t, c->pid);
 		table_text(&t, c->comm, sizeof(c->comm));
 		age_cell(&t, now->time_ns, c->attached_ns);
 		capture_counts(&t, now, c);
-		table_cell(&t, "%" PRIu32 "/%" PRIu32, c->held, c->leases);
+		capture_backlog(&t, c);
 		table_number(&t, c->bells);
 		if (last)
 			capture_rates(&t, now, last, c, b ? b : c);
 		lost_cell(&t, c->lost);
+		table_cell(&t, c->is_stalled ? "stalled" : "ok");
 	}
 	table_print(&t, out);
 	table_deinit(&t);
@@ -347,6 +362,7 @@ static void capture_json(struct json *json, const struct nr_msg_capture *c,
 {
 	json_object(json, NULL);
 	json_string(json, "channel", c->channel, sizeof(c->channel));
+	json_string(json, "group", c->group, sizeof(c->group));
 	json_number(json, "lane", c->lane);
 	json_number(json, "capture_id", c->capture_id);
 	json_number(json, "uid", c->uid);
@@ -368,6 +384,11 @@ static void capture_json(struct json *json, const struct nr_msg_capture *c,
 	json_number(json, "guarantee", c->guarantee);
 	json_number(json, "held", c->held);
 	json_number(json, "held_high", c->held_high);
+	json_number(json, "backlog", c->backlog);
+	json_number(json, "backlog_high", c->backlog_high);
+	json_number(json, "oldest_ns", c->oldest_ns);
+	json_number(json, "stalled", c->is_stalled);
+	json_number(json, "epoch", c->epoch);
 	json_object_end(json);
 }
 

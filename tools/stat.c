@@ -183,7 +183,10 @@ const struct verb stat_verb = {
 	.notes =
 		"A capture's packets: seen = delivered + filtered + others + lost;\n"
 		"seen and filtered are \"-\" (null) where the policy hides them.\n"
-		"held: blocks it reads now, of those it may hold at once.\n"
+		"held: blocks it reads now, of those it may hold at once; backlog and\n"
+		"highest: packets in them now, and at most; oldest: since when it has\n"
+		"the oldest; bells: times it was woken; stalled: it holds full blocks\n"
+		"and has given none back for a second.\n"
 		"Without CHANNEL: all that you may attach to.\n",
 	.takes_channel = true,
 	.run = stat_run,
