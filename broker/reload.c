@@ -138,14 +138,6 @@ static void change_source(struct control *control,
 			  config->name);
 }
 
-static bool allow_is_same(const struct config_channel *a,
-			  const struct config_channel *b)
-{
-	return a->allow_everyone == b->allow_everyone &&
-	       a->allow_count == b->allow_count &&
-	       memcmp(a->allow, b->allow, sizeof(a->allow)) == 0;
-}
-
 /* What is in its memory, and who has it, is as it was. */
 static bool memory_is_same(const struct config_channel *a,
 			   const struct config_channel *b)
@@ -172,6 +164,7 @@ static const struct config_channel *find_channel(const struct config *config,
  * A mapping cannot be taken back: else the frames have to be made anew.
  */
 static bool loans_stay(const struct control *control,
+		       const struct config *old,
 		       const struct control_source *source,
 		       const struct config *config)
 {
@@ -185,7 +178,7 @@ static bool loans_stay(const struct control *control,
 			continue;
 		now = find_channel(config, channel->config->name);
 		if (!now || !memory_is_same(channel->config, now) ||
-		    !allow_is_same(channel->config, now) ||
+		    policy_narrows(old, channel->config, config, now) ||
 		    strcmp(config->sources[now->source].name,
 			   source->config->name) != 0)
 			return false;
@@ -193,7 +186,8 @@ static bool loans_stay(const struct control *control,
 	return true;
 }
 
-static void update_sources(struct control *control, const struct config *config)
+static void update_sources(struct control *control, const struct config *old,
+			   const struct config *config)
 {
 	struct control_source *source, *following;
 
@@ -209,7 +203,7 @@ static void update_sources(struct control *control, const struct config *config)
 		else if (!config_source_is_same(source->config, new))
 			change_source(control, source, new);
 		else if (new->backend == BACKEND_XDP &&
-			 !loans_stay(control, source, config))
+			 !loans_stay(control, old, source, config))
 			remove_source(control, source, NR_END_RETIRED);
 	}
 }
@@ -405,7 +399,7 @@ static void apply(struct control *control, const struct config *config)
 	const struct config *old = control->config;
 
 	control->config = config;
-	update_sources(control, config);
+	update_sources(control, old, config);
 	add_sources(control, config);
 	update_channels(control, old, config);
 	add_channels(control, config);
