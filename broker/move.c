@@ -95,8 +95,10 @@ static void close_stayers(struct move *move)
 		following = session->next;
 		if (!concerns(move, session))
 			continue;
+		/* Attached there: an acknowledgement may have come too late. */
 		if (session->moving && session->state == SESSION_ATTACHED &&
-		    session->has_acked_move && !session->moving->is_refused) {
+		    session->moving->lanes[0].is_attached &&
+		    !session->moving->is_refused) {
 			log_info("move uid %u pid %d (%s) channel %s: capture "
 				 "%u", session->peer.uid,
 				 (int)session->peer.pid,

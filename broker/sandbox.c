@@ -93,7 +93,7 @@ static int allow_forms(scmp_filter_ctx filter)
 	if (!err)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW,
 				       SCMP_SYS(sendto), 1,
-				       SCMP_A4(SCMP_CMP_EQ, 0));
+				       SCMP_A4(SCMP_CMP_EQ, 0, 0));
 	/* /proc/self/fd to open read-only what is handed out; names in /etc */
 	if (!err)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW,
@@ -103,14 +103,15 @@ static int allow_forms(scmp_filter_ctx filter)
 	/* what a client has not read yet */
 	if (!err)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl),
-				       1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ));
+				       1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ, 0));
 	for (int command = 0; !err && command < 3; command++) {
 		static const uint64_t commands[] = { F_ADD_SEALS, F_GETFL,
 						     F_GETFD };
 
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl),
 				       1,
-				       SCMP_A1(SCMP_CMP_EQ, commands[command]));
+				       SCMP_A1(SCMP_CMP_EQ, commands[command],
+					       0));
 	}
 	return err;
 }
