@@ -131,8 +131,7 @@ static int add_region(struct account *account, bool small_pages)
 	return 0;
 }
 
-struct ring_slice *account_take_slice(struct account *account,
-				      bool small_pages)
+struct ring_slice *account_take_slice(struct account *account, bool small_pages)
 {
 	struct ring_slice *slice;
 
@@ -156,7 +155,8 @@ void account_give_slice(struct account *account, struct ring_slice *slice)
  */
 static int pages_from_memfd(size_t size)
 {
-	int fd = memfd_create("netring-return", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd =
+		memfd_create("netring-return", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd < 0)
 		return -errno;
@@ -196,8 +196,8 @@ static struct return_pages *new_pages(uint32_t count, bool from_warden)
 	return pages;
 }
 
-struct return_pages *account_take_pages(struct account *account,
-					uint32_t count, bool from_warden)
+struct return_pages *account_take_pages(struct account *account, uint32_t count,
+					bool from_warden)
 {
 	struct return_pages **link = &account->free_pages, *pages;
 

@@ -42,13 +42,13 @@ struct account {
 	uid_t uid;
 	uint32_t connections;
 	uint32_t captures;
-	uint32_t unacked; /* attaches whose descriptors may be unread */
+	uint32_t unacked;    /* attaches whose descriptors may be unread */
 	uint32_t guaranteed; /* blocks, all lanes */
-	uint64_t memory;     /* bytes of its rings and return pages, ever made */
+	uint64_t memory; /* bytes of its rings and return pages, ever made */
 	uint64_t max_memory;
-	uint64_t rate_ns;    /* the attach rate's bucket: filled up to here */
-	uint64_t lines_ns;   /* the log's, in the same way */
-	uint32_t untold;     /* lines kept back */
+	uint64_t rate_ns;  /* the attach rate's bucket: filled up to here */
+	uint64_t lines_ns; /* the log's, in the same way */
+	uint32_t untold;   /* lines kept back */
 	struct ring_region *regions;
 	struct ring_slice *free_slices;
 	struct return_pages *free_pages;
@@ -67,8 +67,8 @@ bool account_take_attach(struct account *account, uint32_t rate,
 bool account_take_line(struct account *account, uint64_t now_ns);
 
 /*
- * A zeroed slice. Returns NULL beyond the quota or without memory (also: without huge pages,
- * unless @small_pages).
+ * A zeroed slice. Returns NULL beyond the quota or without memory (also:
+ * without huge pages, unless @small_pages).
  */
 struct ring_slice *account_take_slice(struct account *account,
 				      bool small_pages);
@@ -78,8 +78,8 @@ void account_give_slice(struct account *account, struct ring_slice *slice);
  * @count zeroed return pages; from the warden, or where there is none with
  * privilege a sealed memfd. Returns NULL beyond the quota or without memory.
  */
-struct return_pages *account_take_pages(struct account *account,
-					uint32_t count, bool from_warden);
+struct return_pages *account_take_pages(struct account *account, uint32_t count,
+					bool from_warden);
 void account_give_pages(struct account *account, struct return_pages *pages);
 
 static inline struct nr_ring *ring_slice_ring(const struct ring_slice *slice)

@@ -53,7 +53,7 @@ struct admission {
 /* What one capture was promised, and has taken. */
 struct grant {
 	uint32_t guarantee;
-	uint32_t budget; /* blocks beyond it, at most */
+	uint32_t budget;  /* blocks beyond it, at most */
 	uint32_t charged; /* to the guarantee */
 	uint32_t beyond;  /* in the pool */
 };

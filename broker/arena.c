@@ -83,8 +83,7 @@ static void forget_frames(void *owner, uint32_t block)
 		arena->named + (size_t)block * arena->frames->records;
 
 	while (arena->named_count[block] > 0)
-		frames_drop(arena->frames,
-			    named[--arena->named_count[block]]);
+		frames_drop(arena->frames, named[--arena->named_count[block]]);
 }
 
 int arena_new_loaned(struct arena **out, struct frames *frames,
@@ -105,8 +104,8 @@ int arena_new_loaned(struct arena **out, struct frames *frames,
 	if (err)
 		return err;
 	arena->frames = frames;
-	arena->named = calloc((size_t)blocks * frames->records,
-			      sizeof(*arena->named));
+	arena->named =
+		calloc((size_t)blocks * frames->records, sizeof(*arena->named));
 	arena->named_count = calloc(blocks, sizeof(*arena->named_count));
 	if (!arena->named || !arena->named_count) {
 		arena_free(arena);

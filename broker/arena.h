@@ -16,7 +16,7 @@ struct arena {
 	struct nr_arena *header; /* the front of the region */
 	uint32_t id;
 	uint32_t block_size;
-	uint32_t capacity; /* bytes of the largest packet a block can hold */
+	uint32_t capacity;    /* bytes of the largest packet a block can hold */
 	uint32_t stream_next; /* where the search for a free slot starts */
 	bool stream_used[ARENA_STREAMS_MAX];
 	struct admission admission;

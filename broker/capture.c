@@ -47,8 +47,7 @@ static int read_terms(struct session *session,
 	terms->guarantee = request->guarantee ?
 				   request->guarantee :
 				   smaller(GUARANTEE_DEFAULT, terms->leases);
-	if (terms->leases > NR_LEASES_MAX ||
-	    terms->guarantee > terms->leases) {
+	if (terms->leases > NR_LEASES_MAX || terms->guarantee > terms->leases) {
 		session_refuse(session, EINVAL,
 			       "%u leases, of them %u guaranteed: leases are 1 "
 			       "to %d, and no less than the guarantee",
@@ -66,7 +65,8 @@ static int read_terms(struct session *session,
 	if (!is_group_name(terms->membership.name)) {
 		session_refuse(session, EINVAL,
 			       "a group's name has up to %d letters, digits, "
-			       "'_', '-' and '.'", NR_GROUP_MAX - 1);
+			       "'_', '-' and '.'",
+			       NR_GROUP_MAX - 1);
 		return 1;
 	}
 	if (terms->first_lane < lanes)
@@ -86,8 +86,8 @@ static int check_quotas(struct session *session, const struct terms *terms)
 	if (account->captures >= config->max_captures) {
 		session_refuse(session, ENOSPC,
 			       "user %u has %u captures, as many as a user may "
-			       "have (max_captures)", account->uid,
-			       account->captures);
+			       "have (max_captures)",
+			       account->uid, account->captures);
 		return 1;
 	}
 	if (account->guaranteed + guaranteed > config->max_guaranteed) {
@@ -123,8 +123,7 @@ static int make_arenas(struct control_channel *channel,
 		else
 			err = arena_new(arena, config->arena_size,
 					config->block_size, config->guaranteed,
-					config->show_counts,
-					small_pages);
+					config->show_counts, small_pages);
 	}
 	return err;
 }
@@ -175,13 +174,14 @@ static int check_share(struct session *session,
 
 		if (session->peer.is_owner || has + drawn_by(terms) <= most)
 			continue;
-		session_refuse(session, ENOSPC,
-			       "channel '%s' has guaranteed %u blocks a lane to "
-			       "user %u, who asks for %u more: of %u that are "
-			       "set aside one user may have %u",
-			       channel->config->name, has,
-			       session->peer.uid, drawn_by(terms),
-			       arena->admission.account->set_aside, most);
+		session_refuse(
+			session, ENOSPC,
+			"channel '%s' has guaranteed %u blocks a lane to "
+			"user %u, who asks for %u more: of %u that are "
+			"set aside one user may have %u",
+			channel->config->name, has, session->peer.uid,
+			drawn_by(terms), arena->admission.account->set_aside,
+			most);
 		return 1;
 	}
 	return 0;
@@ -191,12 +191,13 @@ static void refuse_memory(struct session *session,
 			  const struct control_channel *channel, int err)
 {
 	if (err == -EDQUOT)
-		session_refuse(session, ENOSPC,
-			       "user %u has %llu bytes of rings and return "
-			       "pages: a user may have %llu (max_memory)",
-			       session->account->uid,
-			       (unsigned long long)session->account->memory,
-			       (unsigned long long)session->account->max_memory);
+		session_refuse(
+			session, ENOSPC,
+			"user %u has %llu bytes of rings and return "
+			"pages: a user may have %llu (max_memory)",
+			session->account->uid,
+			(unsigned long long)session->account->memory,
+			(unsigned long long)session->account->max_memory);
 	else if (err == REGION_NO_HUGE_PAGES)
 		session_refuse(session, ENOMEM,
 			       "channel '%s': no huge pages for %llu bytes; "
@@ -205,11 +206,12 @@ static void refuse_memory(struct session *session,
 			       channel->config->name,
 			       (unsigned long long)channel->config->arena_size);
 	else
-		session_refuse(session, ENOMEM,
-			       "channel '%s': no memory for its %llu bytes (%s)",
-			       channel->config->name,
-			       (unsigned long long)channel->config->arena_size,
-			       strerror(err < 0 ? -err : ENOMEM));
+		session_refuse(
+			session, ENOMEM,
+			"channel '%s': no memory for its %llu bytes (%s)",
+			channel->config->name,
+			(unsigned long long)channel->config->arena_size,
+			strerror(err < 0 ? -err : ENOMEM));
 }
 
 /* ------------------------------------------------------------- the answer */
@@ -221,8 +223,7 @@ static int send_attached(const struct capture *capture, uint32_t type)
 		.lane_count = capture->lane_count,
 	};
 
-	wire_init(&msg.msg, type, sizeof(msg),
-		  capture->session->request);
+	wire_init(&msg.msg, type, sizeof(msg), capture->session->request);
 	return wire_send(capture->session->event.fd, &msg.msg,
 			 &capture->pages->fd, 1);
 }
@@ -231,8 +232,7 @@ static int send_lane(const struct capture *capture, uint32_t index)
 {
 	const struct capture_lane *cl = &capture->lanes[index];
 	const struct region *ring = cl->slice->region;
-	const struct arena *arena =
-		capture->channel->arenas[cl->lane->number];
+	const struct arena *arena = capture->channel->arenas[cl->lane->number];
 	const int fds[3] = { arena->region.fd, ring->fd,
 			     arena->frames ? arena->frames->fd : -1 };
 	struct nr_msg_lane msg = {
@@ -477,8 +477,7 @@ static int take_memory(struct capture *capture, const struct terms *terms)
 	struct session *session = capture->session;
 	struct control_source *source = capture->channel->source;
 
-	capture->pages = account_take_pages(session->account,
-					    terms->lane_count,
+	capture->pages = account_take_pages(session->account, terms->lane_count,
 					    session->control->has_privilege);
 	if (!capture->pages)
 		return memory_errno(session->account);
@@ -498,10 +497,9 @@ static struct capture *capture_new(struct session *session,
 				   struct control_channel *channel,
 				   const struct terms *terms)
 {
-	struct capture *capture =
-		calloc(1, sizeof(*capture) +
-				  terms->lane_count *
-					  sizeof(struct capture_lane));
+	struct capture *capture = calloc(
+		1, sizeof(*capture) +
+			   terms->lane_count * sizeof(struct capture_lane));
 	struct timespec now;
 
 	if (!capture)
@@ -513,8 +511,8 @@ static struct capture *capture_new(struct session *session,
 	capture->lane_count = terms->lane_count;
 	capture->id = ++session->control->capture_ids;
 	capture->guaranteed = terms->guarantee * terms->lane_count;
-	capture->attached_ns = (uint64_t)now.tv_sec * 1000000000u +
-			       (uint64_t)now.tv_nsec;
+	capture->attached_ns =
+		(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	session->account->captures++;
 	session->account->guaranteed += capture->guaranteed;
 	channel->capture_count++;
@@ -577,8 +575,7 @@ struct capture *capture_prepare_move(struct capture *capture,
 				     struct control_channel *channel)
 {
 	struct session *session = capture->session;
-	struct capture *moving =
-		capture_new(session, channel, &capture->terms);
+	struct capture *moving = capture_new(session, channel, &capture->terms);
 
 	if (!moving)
 		return NULL;

@@ -191,8 +191,7 @@ static bool source_is_sane(const struct config_source *source)
 	    !config_keys_are_sane(config_source_keys, source) ||
 	    source->interface_count > CONFIG_INTERFACES_MAX ||
 	    source->program_length > CONFIG_PROGRAM_MAX ||
-	    !config_queues_are_sane(source) ||
-	    source->rate_mode > RATE_FIXED ||
+	    !config_queues_are_sane(source) || source->rate_mode > RATE_FIXED ||
 	    (source->rate_mode == RATE_FIXED &&
 	     (!source->rate || source->rate > CONFIG_RATE_MAX)))
 		return false;
@@ -258,8 +257,8 @@ bool config_source_is_same(const struct config_source *a,
 			   const struct config_source *b)
 {
 	/* All padding is zero: both were made by config_source_init(). */
-	const size_t behind = offsetof(struct config_source, line) +
-			      sizeof(a->line);
+	const size_t behind =
+		offsetof(struct config_source, line) + sizeof(a->line);
 
 	return memcmp(a, b, offsetof(struct config_source, line)) == 0 &&
 	       memcmp((const char *)a + behind, (const char *)b + behind,

@@ -79,7 +79,7 @@ struct config_source {
 	/* xdp */
 	uint32_t queue_count; /* 0: all */
 	uint32_t queues[NR_LANES_MAX];
-	uint32_t frame_size; /* bytes, 2048 or 4096 */
+	uint32_t frame_size;  /* bytes, 2048 or 4096 */
 	uint32_t frame_count; /* of a lane's UMEM */
 	uint32_t fill_ring;   /* slots; half of them are kept filled */
 	uint32_t completion_ring;
@@ -120,7 +120,7 @@ struct config_channel {
 	uint64_t arena_size; /* bytes, multiple of 2 MiB */
 	uint32_t block_size; /* bytes, a power of two, >= 128 KiB */
 	uint32_t guaranteed; /* percent of the blocks set aside, 1 to 99 */
-	bool headers_only; /* cut behind the transport header */
+	bool headers_only;   /* cut behind the transport header */
 	bool show_counts;    /* seen and filtered are shown to consumers */
 };
 
@@ -133,8 +133,8 @@ struct config {
 	uint32_t max_connections; /* of one uid */
 	uint32_t max_captures;	  /* of one uid */
 	uint32_t max_guaranteed;  /* blocks of one uid, all lanes */
-	uint64_t max_memory; /* bytes of one uid's rings and return pages */
-	uint32_t attach_rate;	  /* attaches of one uid a second */
+	uint64_t max_memory;  /* bytes of one uid's rings and return pages */
+	uint32_t attach_rate; /* attaches of one uid a second */
 	uint32_t source_count;
 	uint32_t channel_count;
 	struct config_source sources[CONFIG_SOURCES_MAX];
@@ -178,8 +178,7 @@ bool config_source_is_same(const struct config_source *a,
 			   const struct config_source *b);
 
 /* Whether a channel shows every packet, and all of it. */
-static inline bool
-config_channel_is_whole(const struct config_channel *channel)
+static inline bool config_channel_is_whole(const struct config_channel *channel)
 {
 	return !channel->filter[0] && channel->snaplen == 0 &&
 	       !channel->headers_only;

@@ -131,13 +131,13 @@ static bool frames_fit(const struct config_source *source, char *right)
 		return false;
 	}
 	if ((uint64_t)source->frame_count * source->frame_size > NR_ARENA_MAX) {
-		snprintf(right, RIGHT_MAX,
-			 "frame_count = %u: must be at most %llu of "
-			 "frame_size = %u (4G)",
-			 source->frame_count,
-			 (unsigned long long)(NR_ARENA_MAX /
-					      source->frame_size),
-			 source->frame_size);
+		snprintf(
+			right, RIGHT_MAX,
+			"frame_count = %u: must be at most %llu of "
+			"frame_size = %u (4G)",
+			source->frame_count,
+			(unsigned long long)(NR_ARENA_MAX / source->frame_size),
+			source->frame_size);
 		return false;
 	}
 	return queues_differ(source, right);

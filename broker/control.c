@@ -53,7 +53,9 @@ int control_watch(struct control *control, struct event *event, uint32_t events)
 	struct epoll_event request = { .events = events, .data.ptr = event };
 
 	return epoll_ctl(control->epoll_fd, EPOLL_CTL_ADD, event->fd,
-			 &request) ? -errno : 0;
+			 &request) ?
+		       -errno :
+		       0;
 }
 
 void control_change(struct control *control, struct event *event,

@@ -59,9 +59,9 @@ struct control_channel {
 
 struct control {
 	const struct config *config; /* changes with a reload */
-	bool has_privilege; /* the warden can make return pages */
-	uid_t own_uid;	    /* not served where has_privilege */
-	uid_t owner;	    /* may everything: root, else own_uid */
+	bool has_privilege;	     /* the warden can make return pages */
+	uid_t own_uid;		     /* not served where has_privilege */
+	uid_t owner;		     /* may everything: root, else own_uid */
 	int epoll_fd;
 	bool must_stop;
 	struct mailbox in; /* commands that come back from lanes */
@@ -69,7 +69,7 @@ struct control {
 	struct event listener_event;
 	struct event signal_event;
 	struct event warden_event;
-	struct event links_event; /* fd 0: not watched */
+	struct event links_event;    /* fd 0: not watched */
 	uint64_t listener_parked_ns; /* accept() goes on then; 0: it does */
 	uint64_t links_due_ns;	     /* 0: all links are up */
 	uint64_t counters_due_ns;
@@ -81,7 +81,7 @@ struct control {
 	struct move *moves;
 	uint32_t reload_lanes; /* that have not done all a reload asked for */
 	bool reload_is_due;    /* another, behind the one under way */
-	uint32_t report_count;		/* being put together */
+	uint32_t report_count; /* being put together */
 	struct control_source *removed; /* freed when there are none */
 	struct account *accounts;
 };
@@ -145,9 +145,9 @@ int control_source_reopen(struct control *control,
 			  struct control_source *source);
 
 /* control_channel.c: a channel on all lanes of its source. NULL: no memory. */
-struct control_channel *control_channel_new(struct control *control,
-					    struct control_source *source,
-					    const struct config_channel *config);
+struct control_channel *
+control_channel_new(struct control *control, struct control_source *source,
+		    const struct config_channel *config);
 /*
  * Nobody can attach any more. When its last capture has left, the lanes let go
  * of it and it is freed.

@@ -50,8 +50,9 @@ struct control_channel *control_channel_new(struct control *control,
 	if (!policy_lets_in(control->config, config))
 		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
 			 "and there is no group for the socket ('group =')",
-			 config->name, control->has_privilege ?
-			 "root" : "who runs the broker");
+			 config->name,
+			 control->has_privilege ? "root" :
+						  "who runs the broker");
 	memcpy(copy, config, sizeof(*copy));
 	channel->control = control;
 	channel->config = copy;

@@ -28,8 +28,8 @@ static int open_packet_lane(const struct control_source *source,
 	uint32_t lane = number % source->config->lanes;
 	struct priv_reply geometry;
 	int fds[PRIV_FDS_MAX];
-	int err = priv_packet_open(source->index, interface,
-				   lane, &geometry, fds);
+	int err = priv_packet_open(source->index, interface, lane, &geometry,
+				   fds);
 
 	if (err)
 		return err;
@@ -37,7 +37,8 @@ static int open_packet_lane(const struct control_source *source,
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
 }
 
-/* What is set aside of the frames: as much as the most careful channel wants. */
+/* What is set aside of the frames: as much as the most careful channel wants.
+ */
 static uint32_t percent_of(const struct control *control,
 			   const struct control_source *source)
 {
@@ -61,9 +62,9 @@ static int open_xdp_lane(const struct control *control,
 	uint32_t interface = number / config->lanes;
 	struct priv_reply reply;
 	int fds[PRIV_FDS_MAX];
-	int err = priv_xdp_open(source->index, interface,
-				number % config->lanes, !lane->frames, &reply,
-				fds);
+	int err =
+		priv_xdp_open(source->index, interface, number % config->lanes,
+			      !lane->frames, &reply, fds);
 
 	if (err)
 		return err;
@@ -71,8 +72,7 @@ static int open_xdp_lane(const struct control *control,
 		close(fds[1]);
 	else
 		err = frames_new(&lane->frames, fds[1], reply.xdp.umem_size,
-				 config->frame_size,
-				 config_frames_kept(config),
+				 config->frame_size, config_frames_kept(config),
 				 percent_of(control, source));
 	if (err) {
 		close(fds[0]);
@@ -108,8 +108,7 @@ static int start_lanes(const struct control_source *source)
 	return err == -ENODEV ? 0 : err; /* of another interface, gone */
 }
 
-static int open_replay(const struct control_source *source,
-		       struct source **out)
+static int open_replay(const struct control_source *source, struct source **out)
 {
 	char error[256];
 	int fd, err;
@@ -325,8 +324,8 @@ static void resume_lane(struct lane *lane, struct source *source,
 	struct resume_command *resume = calloc(1, sizeof(*resume));
 
 	if (!resume) {
-		log_error("no memory to go on with lane %u of %s",
-			  lane->number, lane->config->name);
+		log_error("no memory to go on with lane %u of %s", lane->number,
+			  lane->config->name);
 		return;
 	}
 	resume->base.run = lane_resume;
@@ -394,7 +393,8 @@ static void lane_has_failed(struct lane_command *command)
 
 	while (source && source->config != lane->config)
 		source = source->next;
-	/* The warden does not know it any more: what is asked ends the broker. */
+	/* The warden does not know it any more: what is asked ends the broker.
+	 */
 	if (!source || source->is_removed)
 		return;
 	if (ask_link(source, interface, lane->number % lane->config->lanes,
@@ -408,8 +408,8 @@ static void lane_has_failed(struct lane_command *command)
 }
 
 /* The interface is back under its name: all its lanes get new sockets. */
-static bool reopen(const struct control *control,
-		   struct control_source *source, uint32_t interface)
+static bool reopen(const struct control *control, struct control_source *source,
+		   uint32_t interface)
 {
 	uint32_t lanes = source->config->lanes;
 	struct source *opened[NR_LANES_MAX];
@@ -417,8 +417,7 @@ static bool reopen(const struct control *control,
 	int err = 0;
 
 	while (!err && count < lanes) {
-		err = open_live_lane(control, source,
-				     interface * lanes + count,
+		err = open_live_lane(control, source, interface * lanes + count,
 				     &opened[count]);
 		count += err == 0;
 	}
@@ -498,7 +497,8 @@ void control_leave_lane(const struct control_source *source, struct lane *lane)
 		take_queue(source, lane, false);
 }
 
-/* ------------------------------------------------- links that change quietly */
+/* ------------------------------------------------- links that change quietly
+ */
 
 /* AF_XDP sockets have no error that says so: their lanes are told from here. */
 static void note_quiet_link(struct control *control,

@@ -46,8 +46,8 @@ static void find_privilege(struct control *control)
 	if (err == 0)
 		close(fd);
 	/* Out of memory, or of those it may make, is another thing. */
-	control->has_privilege = err != -EPERM && err != -EACCES &&
-				 err != -ENOSYS;
+	control->has_privilege =
+		err != -EPERM && err != -EACCES && err != -ENOSYS;
 	if (control->has_privilege)
 		return;
 	control->owner = control->own_uid;

@@ -11,8 +11,8 @@
 struct filter; /* a channel's, for packets with the VLAN tag in their bytes */
 
 /*
- * Compiles @text for packets of @link_type (LINKTYPE_). An empty text gives NULL
- * and success: everything passes. Returns 0, or -EINVAL with the reason in
+ * Compiles @text for packets of @link_type (LINKTYPE_). An empty text gives
+ * NULL and success: everything passes. Returns 0, or -EINVAL with the reason in
  * @error (at least 256 bytes).
  */
 int filter_new(struct filter **filter, const char *text, int link_type,

@@ -26,7 +26,6 @@ uint32_t flow_hash(const uint8_t *data, uint32_t caplen, uint16_t link_type);
  * protocol, a later fragment, not IP). At most @caplen. Of an unknown link
  * type: 0.
  */
-uint32_t flow_headers(const uint8_t *data, uint32_t caplen,
-		      uint16_t link_type);
+uint32_t flow_headers(const uint8_t *data, uint32_t caplen, uint16_t link_type);
 
 #endif

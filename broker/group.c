@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct flow_group *group_get(struct flow_group **groups, const char *name, uid_t uid)
+struct flow_group *group_get(struct flow_group **groups, const char *name,
+			     uid_t uid)
 {
 	struct flow_group *group;
 
@@ -134,7 +135,8 @@ int group_join(struct flow_group *group, struct subscription *sub,
 	return GROUP_OK;
 }
 
-static uint32_t find(const struct flow_group *group, const struct stream *stream)
+static uint32_t find(const struct flow_group *group,
+		     const struct stream *stream)
 {
 	uint32_t i = 0;
 

@@ -48,7 +48,8 @@ static inline struct stream *group_stream(const struct flow_group *group,
 /*
  * The group of that name, made if there is none. NULL: no memory.
  */
-struct flow_group *group_get(struct flow_group **groups, const char *name, uid_t uid);
+struct flow_group *group_get(struct flow_group **groups, const char *name,
+			     uid_t uid);
 
 /* Frees a group without members. */
 void group_put(struct flow_group **groups, struct flow_group *group);

@@ -31,8 +31,8 @@ static int lane_poll_source(struct lane *lane)
 		close(lane->epoll_fd);
 	lane->owns_epoll = fd < 0;
 	lane->epoll_fd = fd < 0 ? epoll_create1(EPOLL_CLOEXEC) : fd;
-	if (lane->epoll_fd < 0 || epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD,
-					    lane->in.fd, &event))
+	if (lane->epoll_fd < 0 ||
+	    epoll_ctl(lane->epoll_fd, EPOLL_CTL_ADD, lane->in.fd, &event))
 		return -errno;
 	return 0;
 }

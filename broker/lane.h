@@ -29,8 +29,8 @@ struct lane;
 struct lane_channel {
 	struct lane_channel *next; /* on the lane */
 	const struct config_channel *config;
-	bool is_retired; /* gets no packets any more, see lane_move() */
-	struct arena *arena; /* NULL until the first capture */
+	bool is_retired;	 /* gets no packets any more, see lane_move() */
+	struct arena *arena;	 /* NULL until the first capture */
 	struct stream broadcast; /* of the captures without a group */
 	struct flow_group *groups;
 	struct stream *streams; /* all that have captures */
@@ -51,7 +51,7 @@ struct lane {
 	struct source *source;
 	struct frames *frames; /* of an xdp source: outlives its sockets */
 	bool is_generic, is_zerocopy; /* of that; the control thread's */
-	uint32_t users; /* captures on it; the control thread's */
+	uint32_t users;		      /* captures on it; the control thread's */
 	struct lane_channel *channels; /* those of its source */
 	struct mailbox in;	       /* to this lane */
 	struct mailbox *out;	       /* to the control thread */
@@ -163,8 +163,9 @@ void lane_stat(struct lane *lane, struct lane_command *command);
 /*
  * A channel was changed: from the next packet on it is @to, and @from is
  * retired. Captures that follow have a subscription in both; all others of
- * @from (their `to` is NULL) end with NR_END_RETIRED or NR_END_DENIED. What a capture holds of @from it may keep;
- * when it holds nothing more, its `evicted` note says so.
+ * @from (their `to` is NULL) end with NR_END_RETIRED or NR_END_DENIED. What a
+ * capture holds of @from it may keep; when it holds nothing more, its `evicted`
+ * note says so.
  */
 struct move_pair {
 	struct subscription *from;

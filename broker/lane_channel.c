@@ -43,12 +43,13 @@ static void set_link_type(struct lane_channel *channel, uint16_t link_type)
 	channel->filter_link_type = link_type;
 	filter_free(channel->filter);
 	channel->filter = NULL;
-	channel->filter_is_unfit = filter_new(&channel->filter,
-					      channel->config->filter,
-					      link_type, error) != 0;
+	channel->filter_is_unfit =
+		filter_new(&channel->filter, channel->config->filter, link_type,
+			   error) != 0;
 	if (channel->filter_is_unfit)
 		log_warn("channel %s: its filter passes nothing of link type "
-			 "%u: %s", channel->config->name, link_type, error);
+			 "%u: %s",
+			 channel->config->name, link_type, error);
 }
 
 static bool add_to_all(struct lane_channel *channel, struct subscription *sub,
@@ -67,8 +68,8 @@ static bool add_to_group(struct lane_channel *channel, struct subscription *sub,
 			 const struct membership *membership,
 			 uint16_t link_type)
 {
-	struct flow_group *group = group_get(&channel->groups,
-					     membership->name, membership->uid);
+	struct flow_group *group =
+		group_get(&channel->groups, membership->name, membership->uid);
 
 	if (!group)
 		return false;
@@ -222,7 +223,8 @@ static void append_passing(struct lane_channel *channel,
 }
 
 static void append_group(struct lane_channel *channel,
-			 const struct flow_group *group, const struct burst *burst,
+			 const struct flow_group *group,
+			 const struct burst *burst,
 			 const struct passing *passing)
 {
 	for (uint32_t i = 0; i < passing->count; i++) {
@@ -267,8 +269,7 @@ void lane_channel_append(struct lane_channel *channel,
 		return;
 	if (burst->link_type != channel->link_type)
 		follow_link_type(channel, burst->link_type);
-	if (!channel->filter && !channel->filter_is_unfit &&
-	    !channel->groups) {
+	if (!channel->filter && !channel->filter_is_unfit && !channel->groups) {
 		append_all(channel, burst);
 		count(channel, burst->count, burst->count);
 		return;

@@ -112,8 +112,8 @@ void lane_sched_demote_if_busy(struct lane *lane)
 		lane_sched_normal();
 		lane->is_realtime = false;
 		log_warn("source %s: lane %u uses over %d %% of its CPU: back "
-			 "to normal priority", lane->config->name,
-			 lane->number, BUSY_PERCENT);
+			 "to normal priority",
+			 lane->config->name, lane->number, BUSY_PERCENT);
 	}
 	lane->checked_ns = now;
 	lane->checked_cpu_ns = cpu;

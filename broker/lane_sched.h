@@ -16,7 +16,8 @@ void lane_sched_prepare(const struct config *config);
 /* The calling thread goes to normal priority, for good. */
 void lane_sched_normal(void);
 
-/* By the lane's thread: CPU and priority as configured, or as is good for it. */
+/* By the lane's thread: CPU and priority as configured, or as is good for it.
+ */
 void lane_sched_start(struct lane *lane);
 
 /* A real-time lane that is busy for long goes back to normal priority. */

@@ -102,8 +102,9 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
 	}
 	if (!!start->config_file + !!start->interface + !!start->replay_file !=
 	    1) {
-		log_error("one of -c FILE, -i INTERFACE and -r FILE says what to "
-			  "serve; see netringd --help");
+		log_error(
+			"one of -c FILE, -i INTERFACE and -r FILE says what to "
+			"serve; see netringd --help");
 		return 2;
 	}
 	return 0;

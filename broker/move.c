@@ -100,8 +100,8 @@ static void close_stayers(struct move *move)
 		    session->moving->lanes[0].is_attached &&
 		    !session->moving->is_refused) {
 			log_info("move uid %u pid %d (%s) channel %s: capture "
-				 "%u", session->peer.uid,
-				 (int)session->peer.pid,
+				 "%u",
+				 session->peer.uid, (int)session->peer.pid,
 				 session->peer.comm_text,
 				 move->to->config->name, session->capture->id);
 			capture_has_moved(session);
@@ -114,8 +114,9 @@ static void close_stayers(struct move *move)
 					  move->to->config, &session->peer)) {
 			session_close(session, "it is not allowed any more");
 		} else {
-			session_close(session, "the channel has changed: it has "
-					       "to attach again");
+			session_close(session,
+				      "the channel has changed: it has "
+				      "to attach again");
 		}
 	}
 }
@@ -192,9 +193,9 @@ static void add_pair(struct move *move, struct move_command *command,
 			pair->to = &session->moving->lanes[i].sub;
 			session->pending++;
 		}
-		pair->is_denied = !policy_allows(move->control->config,
-						 move->to->config,
-						 &session->peer);
+		pair->is_denied =
+			!policy_allows(move->control->config, move->to->config,
+				       &session->peer);
 		command->pair_count++;
 	}
 }

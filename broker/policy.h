@@ -16,7 +16,7 @@ struct peer {
 	pid_t pid;
 	uint32_t group_count;
 	gid_t *groups;
-	char comm[16];	     /* its name, raw: for structures */
+	char comm[16];	    /* its name, raw: for structures */
 	char comm_text[64]; /* escaped: for messages */
 };
 
@@ -28,8 +28,8 @@ int peer_init(struct peer *peer, int socket, uid_t owner);
 void peer_deinit(struct peer *peer);
 
 /*
- * The owner may attach to every channel; others as `allow` says, or where it says
- * nothing the members of the socket's group.
+ * The owner may attach to every channel; others as `allow` says, or where it
+ * says nothing the members of the socket's group.
  */
 bool policy_allows(const struct config *config,
 		   const struct config_channel *channel,

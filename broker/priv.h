@@ -21,14 +21,14 @@ enum priv_verb {
 	PRIV_PACKET_START,    /* a source: its lanes let packets in */
 	PRIV_PACKET_STATS,    /* kernel counters, since the opening */
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
-	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM (count 1: a new one) */
-	PRIV_XDP_TAKE,	      /* count 1: take the queue's packets; 0: don't */
-	PRIV_XDP_STATS,	      /* kernel counters, since the opening */
-	PRIV_XDP_LINK,	      /* the link's state */
-	PRIV_RETURN_PAGES,    /* fd: a BPF array of pages */
-	PRIV_REPLAY_OPEN,     /* fd: the file */
-	PRIV_READY,	      /* the engine serves */
-	PRIV_RELOAD,	      /* fd: the configuration now, or what is wrong */
+	PRIV_XDP_OPEN,	   /* fds: AF_XDP socket, UMEM (count 1: a new one) */
+	PRIV_XDP_TAKE,	   /* count 1: take the queue's packets; 0: don't */
+	PRIV_XDP_STATS,	   /* kernel counters, since the opening */
+	PRIV_XDP_LINK,	   /* the link's state */
+	PRIV_RETURN_PAGES, /* fd: a BPF array of pages */
+	PRIV_REPLAY_OPEN,  /* fd: the file */
+	PRIV_READY,	   /* the engine serves */
+	PRIV_RELOAD,	   /* fd: the configuration now, or what is wrong */
 	PRIV_VERBS,
 };
 
@@ -44,14 +44,14 @@ enum priv_link { PRIV_LINK_UP, PRIV_LINK_DOWN, PRIV_LINK_GONE, PRIV_LINK_NEW };
 
 /* Of an AF_XDP socket. */
 struct priv_xdp_stats {
-	uint64_t dropped;    /* for any reason but a full ring */
+	uint64_t dropped; /* for any reason but a full ring */
 	uint64_t ring_full;
 	uint64_t fill_empty; /* times, not packets; those are in dropped */
 	uint64_t invalid;    /* addresses in the fill ring, not packets */
 };
 
 struct priv_reply {
-	uint32_t verb; /* as asked */
+	uint32_t verb;	/* as asked */
 	int32_t status; /* 0 or -errno */
 	union {
 		struct {

@@ -86,9 +86,8 @@ static int allocate(int fd, size_t size)
 
 static int fill_hugetlb(struct region *region, const char *name, int *fd)
 {
-	*fd = memfd_create(name,
-			   MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
-				   MFD_HUGE_2MB);
+	*fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB |
+					 MFD_HUGE_2MB);
 	if (*fd < 0)
 		return -errno;
 	if (allocate(*fd, region->size))
@@ -122,8 +121,8 @@ static bool collapse(const struct region *region)
 	return false;
 }
 
-static int fill_shmem(struct region *region, const char *name,
-		      bool small_pages, int *fd)
+static int fill_shmem(struct region *region, const char *name, bool small_pages,
+		      int *fd)
 {
 	int err;
 

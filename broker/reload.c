@@ -26,9 +26,12 @@ static const struct config *ask_warden(char *text, size_t size)
 
 	text[0] = '\0';
 	if (err) {
-		snprintf(text, size, "%s", err == -EOPNOTSUPP ?
-			 "the broker was started without a configuration file "
-			 "(-c)" : strerror(-err));
+		snprintf(
+			text, size, "%s",
+			err == -EOPNOTSUPP ?
+				"the broker was started without a configuration file "
+				"(-c)" :
+				strerror(-err));
 		return NULL;
 	}
 	if (is_refused) {
@@ -49,9 +52,8 @@ static const struct config *ask_warden(char *text, size_t size)
 
 /* ---------------------------------------------------------------- sources */
 
-static const struct config_source *find_source(const struct config *config,
-					       const char *name,
-					       uint32_t *index)
+static const struct config_source *
+find_source(const struct config *config, const char *name, uint32_t *index)
 {
 	for (uint32_t i = 0; i < config->source_count; i++)
 		if (strcmp(config->sources[i].name, name) == 0) {
@@ -146,8 +148,7 @@ static bool memory_is_same(const struct config_channel *a,
 	       a->headers_only == b->headers_only &&
 	       a->show_counts == b->show_counts &&
 	       a->arena_size == b->arena_size &&
-	       a->block_size == b->block_size &&
-	       a->guaranteed == b->guaranteed;
+	       a->block_size == b->block_size && a->guaranteed == b->guaranteed;
 }
 
 static const struct config_channel *find_channel(const struct config *config,
@@ -163,8 +164,7 @@ static const struct config_channel *find_channel(const struct config *config,
  * Whether all who have mapped the frames of a source may go on reading them.
  * A mapping cannot be taken back: else the frames have to be made anew.
  */
-static bool loans_stay(const struct control *control,
-		       const struct config *old,
+static bool loans_stay(const struct control *control, const struct config *old,
 		       const struct control_source *source,
 		       const struct config *config)
 {

@@ -158,8 +158,7 @@ static bool add_source(const struct report *report, struct form *form)
 	snprintf(msg->interface, sizeof(msg->interface), "%.63s",
 		 form->command.base.lane->interface);
 	if (config->backend == BACKEND_PACKET && !form->source->is_removed &&
-	    priv_packet_stats(form->source->index,
-			      msg->lane / config->lanes,
+	    priv_packet_stats(form->source->index, msg->lane / config->lanes,
 			      msg->lane % config->lanes, &reply) == 0) {
 		msg->kernel_drops = reply.stats.drops;
 		msg->freezes = reply.stats.freezes;
@@ -226,12 +225,11 @@ static bool add_form_channels(struct report *report, struct form *form)
 static bool add_form_captures(struct report *report, struct form *form)
 {
 	for (uint32_t i = 0; i < form->command.entry_count; i++) {
-		const struct capture *capture =
-			find_capture(report->session->control,
-				     form->captures[i].capture_id);
+		const struct capture *capture = find_capture(
+			report->session->control, form->captures[i].capture_id);
 
-		if (capture && !add_capture(report, capture,
-					    &form->captures[i]))
+		if (capture &&
+		    !add_capture(report, capture, &form->captures[i]))
 			return false;
 	}
 	return true;
@@ -272,7 +270,8 @@ static void form_is_done(struct lane_command *command)
 	if (ok)
 		session_send(session);
 	else
-		session_refuse(session, ENOMEM, "the broker has no memory left");
+		session_refuse(session, ENOMEM,
+			       "the broker has no memory left");
 }
 
 /*
@@ -302,8 +301,8 @@ static int list_channels(struct form *form, const struct lane *lane)
 		stat->channel = &channel->lane_channels[lane->number];
 		copy_name(stat->msg.channel, sizeof(stat->msg.channel),
 			  channel->config->name);
-		stat->msg.counts_shown = policy_shows_counts(channel->config,
-							     &session->peer);
+		stat->msg.counts_shown =
+			policy_shows_counts(channel->config, &session->peer);
 		form->command.channel_count++;
 	}
 	return 0;
@@ -409,7 +408,8 @@ void report_stat(struct session *session, const char *channel)
 	struct report *report = report_new(session, channel);
 
 	if (!report) {
-		session_refuse(session, ENOMEM, "the broker has no memory left");
+		session_refuse(session, ENOMEM,
+			       "the broker has no memory left");
 		return;
 	}
 	if (report->form_count == 0) {

@@ -34,37 +34,36 @@ static const int calls[] = {
 	SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(fchmod),
 	/* descriptors */
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(pread64),
-	SCMP_SYS(close), SCMP_SYS(lseek), SCMP_SYS(fstat),
-	SCMP_SYS(newfstatat), SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1),
-	SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
-	SCMP_SYS(poll), SCMP_SYS(ppoll),
+	SCMP_SYS(close), SCMP_SYS(lseek), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
+	SCMP_SYS(eventfd2), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl),
+	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(poll),
+	SCMP_SYS(ppoll),
 	/* clients and warden: on connections that there are */
 	SCMP_SYS(accept4), SCMP_SYS(getsockopt), SCMP_SYS(sendmsg),
 	SCMP_SYS(recvmsg), SCMP_SYS(recvfrom), SCMP_SYS(shutdown),
 	/* threads and time */
 	SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(geteuid),
-	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep),
-	SCMP_SYS(nanosleep), SCMP_SYS(sched_yield),
-	SCMP_SYS(sched_getaffinity), SCMP_SYS(sched_setaffinity),
-	SCMP_SYS(sched_getscheduler), SCMP_SYS(sched_setscheduler),
-	SCMP_SYS(sched_getparam), SCMP_SYS(rt_sigaction),
-	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-	SCMP_SYS(sigaltstack), SCMP_SYS(getrandom), SCMP_SYS(sysinfo),
-	SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
-	SCMP_SYS(tgkill), /* abort(): itself, or it has CAP_KILL, which it has
-			   * not */
+	SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep),
+	SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),
+	SCMP_SYS(sched_setaffinity), SCMP_SYS(sched_getscheduler),
+	SCMP_SYS(sched_setscheduler), SCMP_SYS(sched_getparam),
+	SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
+	SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(getrandom),
+	SCMP_SYS(sysinfo), SCMP_SYS(restart_syscall), SCMP_SYS(exit),
+	SCMP_SYS(exit_group), SCMP_SYS(tgkill), /* abort(): itself, or it has
+						 * CAP_KILL, which it has not */
 };
 
 /* What a sanitizer's run time does besides; leak checks fork and trace. */
 static const int sanitizer_calls[] = {
-	SCMP_SYS(clone),      SCMP_SYS(ptrace),	   SCMP_SYS(wait4),
-	SCMP_SYS(prctl),      SCMP_SYS(kill),	   SCMP_SYS(readlink),
-	SCMP_SYS(readlinkat), SCMP_SYS(getdents64), SCMP_SYS(getdents),
-	SCMP_SYS(open),
-	SCMP_SYS(openat),     SCMP_SYS(getuid),	   SCMP_SYS(getppid),
-	SCMP_SYS(prlimit64),  SCMP_SYS(stat),	   SCMP_SYS(pipe2),
-	SCMP_SYS(access),     SCMP_SYS(getrusage), SCMP_SYS(personality),
+	SCMP_SYS(clone),       SCMP_SYS(ptrace),     SCMP_SYS(wait4),
+	SCMP_SYS(prctl),       SCMP_SYS(kill),	     SCMP_SYS(readlink),
+	SCMP_SYS(readlinkat),  SCMP_SYS(getdents64), SCMP_SYS(getdents),
+	SCMP_SYS(open),	       SCMP_SYS(openat),     SCMP_SYS(getuid),
+	SCMP_SYS(getppid),     SCMP_SYS(prlimit64),  SCMP_SYS(stat),
+	SCMP_SYS(pipe2),       SCMP_SYS(access),     SCMP_SYS(getrusage),
+	SCMP_SYS(personality),
 };
 
 static int allow_all(scmp_filter_ctx filter, const int *list, size_t count)
@@ -91,13 +90,12 @@ static int allow_forms(scmp_filter_ctx filter)
 				       SCMP_SYS(clone3), 0);
 	/* Bells go to the peer; an address would make it a choice. */
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW,
-				       SCMP_SYS(sendto), 1,
-				       SCMP_A4(SCMP_CMP_EQ, 0, 0));
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto),
+				       1, SCMP_A4(SCMP_CMP_EQ, 0, 0));
 	/* /proc/self/fd to open read-only what is handed out; names in /etc */
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW,
-				       SCMP_SYS(openat), 1,
+		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat),
+				       1,
 				       SCMP_A2(SCMP_CMP_MASKED_EQ,
 					       O_ACCMODE | O_CREAT, O_RDONLY));
 	/* what a client has not read yet */
@@ -108,10 +106,9 @@ static int allow_forms(scmp_filter_ctx filter)
 		static const uint64_t commands[] = { F_ADD_SEALS, F_GETFL,
 						     F_GETFD };
 
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl),
-				       1,
-				       SCMP_A1(SCMP_CMP_EQ, commands[command],
-					       0));
+		err = seccomp_rule_add(
+			filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+			SCMP_A1(SCMP_CMP_EQ, commands[command], 0));
 	}
 	return err;
 }
@@ -151,7 +148,9 @@ static int allow_reading(int ruleset, const char *path)
 	if (rule.parent_fd < 0)
 		return -errno;
 	err = syscall(SYS_landlock_add_rule, ruleset,
-		      LANDLOCK_RULE_PATH_BENEATH, &rule, 0) ? -errno : 0;
+		      LANDLOCK_RULE_PATH_BENEATH, &rule, 0) ?
+		      -errno :
+		      0;
 	close(rule.parent_fd);
 	return err;
 }

@@ -164,8 +164,8 @@ static void flush_out(struct session *session)
 		int err;
 
 		memcpy(&msg, next, sizeof(msg));
-		err = wire_send(session->event.fd, (struct nr_msg *)(void *)next,
-				NULL, 0);
+		err = wire_send(session->event.fd,
+				(struct nr_msg *)(void *)next, NULL, 0);
 		if (err == -EAGAIN)
 			return;
 		if (err) {
@@ -182,7 +182,8 @@ void session_send(struct session *session)
 	struct nr_msg done;
 
 	if (!session_add(session, &done, NR_MSG_DONE, sizeof(done))) {
-		session_refuse(session, ENOMEM, "the broker has no memory left");
+		session_refuse(session, ENOMEM,
+			       "the broker has no memory left");
 		return;
 	}
 	session->state = SESSION_SENDING;
@@ -205,7 +206,8 @@ static void name_channels(const struct session *session, char *text,
 	for (channel = control->channels; channel; channel = channel->next) {
 		const struct config_channel *c = channel->config;
 
-		if (channel->is_retired || !policy_allows(control->config, c, &session->peer) ||
+		if (channel->is_retired ||
+		    !policy_allows(control->config, c, &session->peer) ||
 		    used + strlen(c->name) + 3 > size)
 			continue;
 		used += (size_t)snprintf(text + used, size - used, "%s%s",
@@ -234,7 +236,8 @@ static struct control_channel *find_channel(struct session *session,
 		session_refuse(session, EACCES,
 			       "channel '%s' does not allow user %u: its "
 			       "'allow =' would have to name that user or one "
-			       "of its groups", name, session->peer.uid);
+			       "of its groups",
+			       name, session->peer.uid);
 		return NULL;
 	}
 	name_channels(session, known, sizeof(known));
@@ -256,7 +259,8 @@ static void take_attach(struct session *session, struct wire_msg *msg)
 				 control_now_ns())) {
 		session_refuse(session, EAGAIN,
 			       "user %u attaches more than %u times a second: "
-			       "try again later", session->peer.uid,
+			       "try again later",
+			       session->peer.uid,
 			       session->control->config->attach_rate);
 		return;
 	}
@@ -332,11 +336,12 @@ static void take_message(struct session *session, struct wire_msg *msg)
 	bool is_known = false;
 
 	if (msg->msg.major != NR_ABI_MAJOR) {
-		session_refuse(session, EPROTONOSUPPORT,
-			       "the client speaks version %u of the protocol, "
-			       "this broker version %u: use a libnetring of the "
-			       "broker's release", msg->msg.major,
-			       NR_ABI_MAJOR);
+		session_refuse(
+			session, EPROTONOSUPPORT,
+			"the client speaks version %u of the protocol, "
+			"this broker version %u: use a libnetring of the "
+			"broker's release",
+			msg->msg.major, NR_ABI_MAJOR);
 		return;
 	}
 	if (session->state == SESSION_NEW)

@@ -40,10 +40,10 @@ struct session {
 	uint32_t pending;     /* lane commands on their way */
 	struct capture *capture;
 	struct capture *moving; /* what it is to become, see move.c */
-	bool is_told_to_move; /* or could not be */
+	bool is_told_to_move;	/* or could not be */
 	bool has_acked_move;
 	struct capture *retiring; /* what it was, until nothing is held */
-	uint8_t *out; /* an answer of several messages */
+	uint8_t *out;		  /* an answer of several messages */
 	size_t out_size;
 	size_t out_length;
 	size_t out_sent;

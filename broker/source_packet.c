@@ -34,9 +34,9 @@ struct packet_source {
 	size_t ring_size;
 	uint32_t block_size;
 	uint32_t block_count;
-	uint32_t block; /* in use, or next */
-	uint32_t left;	/* packets of it not given yet */
-	uint8_t *next;	/* the first of these */
+	uint32_t block;	      /* in use, or next */
+	uint32_t left;	      /* packets of it not given yet */
+	uint8_t *next;	      /* the first of these */
 	uint16_t block_flags; /* of all its packets */
 	uint32_t frame_max;
 	uint16_t interface;
@@ -55,7 +55,8 @@ static bool block_is_ours(const struct packet_source *s)
 {
 	/* Acquire: pairs with the kernel's barrier before it sets the word. */
 	return __atomic_load_n(&current_block(s)->hdr.bh1.block_status,
-			       __ATOMIC_ACQUIRE) & TP_STATUS_USER;
+			       __ATOMIC_ACQUIRE) &
+	       TP_STATUS_USER;
 }
 
 static uint16_t get16(const uint8_t *bytes)
@@ -109,7 +110,8 @@ static void decode_vlan(const struct packet_source *s,
 	    header->tp_snaplen >= MACS)
 		restore_tag(header);
 	bytes = (uint8_t *)header + header->tp_mac;
-	if (header->tp_snaplen < MACS + VLAN_TAG || !is_vlan(get16(bytes + MACS)))
+	if (header->tp_snaplen < MACS + VLAN_TAG ||
+	    !is_vlan(get16(bytes + MACS)))
 		return;
 	packet->vlan_tpid = get16(bytes + MACS);
 	packet->vlan_tci = get16(bytes + MACS + 2);
@@ -141,8 +143,8 @@ static uint16_t decode_flags(const struct packet_source *s,
 static void decode(const struct packet_source *s, struct tpacket3_hdr *header,
 		   struct packet *packet)
 {
-	packet->ts_ns = (uint64_t)header->tp_sec * 1000000000u +
-			header->tp_nsec;
+	packet->ts_ns =
+		(uint64_t)header->tp_sec * 1000000000u + header->tp_nsec;
 	packet->flags = decode_flags(s, header);
 	packet->vlan_tci = 0;
 	packet->vlan_tpid = 0;
@@ -151,8 +153,8 @@ static void decode(const struct packet_source *s, struct tpacket3_hdr *header,
 	packet->caplen = header->tp_snaplen;
 	packet->wirelen = header->tp_len;
 	packet->interface = s->interface;
-	packet->flow_hash = flow_hash(packet->data, packet->caplen,
-				      s->source.link_type);
+	packet->flow_hash =
+		flow_hash(packet->data, packet->caplen, s->source.link_type);
 }
 
 static int packet_burst(struct source *source, struct burst *burst,
@@ -168,13 +170,12 @@ static int packet_burst(struct source *source, struct burst *burst,
 		if (!block_is_ours(s))
 			return SOURCE_NOTHING;
 		s->left = block->hdr.bh1.num_pkts;
-		s->next = (uint8_t *)block +
-			  block->hdr.bh1.offset_to_first_pkt;
+		s->next = (uint8_t *)block + block->hdr.bh1.offset_to_first_pkt;
 		/* V3 says so of a block, never of a packet. */
-		s->block_flags = block->hdr.bh1.block_status &
-						 TP_STATUS_LOSING ?
-					 NR_LOSING :
-					 0;
+		s->block_flags =
+			block->hdr.bh1.block_status & TP_STATUS_LOSING ?
+				NR_LOSING :
+				0;
 	}
 	while (n < max_packets && s->left > 0) {
 		struct tpacket3_hdr *header = (void *)s->next;

@@ -117,8 +117,8 @@ bool stream_has_room(const struct stream *stream, uint32_t *pool)
 
 bool stream_fits(const struct stream *stream, uint32_t records, size_t bytes)
 {
-	size_t need = bytes + records * (sizeof(struct nr_record) +
-					 STREAM_ALIGN - 1);
+	size_t need =
+		bytes + records * (sizeof(struct nr_record) + STREAM_ALIGN - 1);
 	const struct subscription *sub;
 
 	for (sub = stream->subscriptions; sub; sub = sub->next)

@@ -96,8 +96,7 @@ static inline void stream_record(struct stream *stream,
 				 const struct packet *packet, uint32_t offset,
 				 uint32_t caplen)
 {
-	struct nr_record *record =
-		(struct nr_record *)(void *)stream->front;
+	struct nr_record *record = (struct nr_record *)(void *)stream->front;
 
 	record->ts_ns = packet->ts_ns;
 	record->offset = offset;

@@ -43,8 +43,8 @@ void subscription_init(struct subscription *sub, struct nr_ring *ring,
 	};
 	sub->refused_at = NR_SEQ_NONE;
 	for (uint32_t i = 0; i < lease_count; i++)
-		sub->leases[i].next_free = i + 1 < lease_count ? i + 1 :
-								 LEASE_NONE;
+		sub->leases[i].next_free =
+			i + 1 < lease_count ? i + 1 : LEASE_NONE;
 	ring->magic = NR_RING_MAGIC;
 	ring->capture_id = sub->capture_id;
 	ring->lane = sub->lane;
@@ -157,10 +157,10 @@ void subscription_stat_backlog(const struct subscription *sub,
 		return;
 	msg->oldest_ns = now - oldest->lent_ns;
 	/* The open block is held by everybody, for as long as it takes. */
-	msg->is_stalled = (sub->held > 1 ||
-			   sub->state == SUBSCRIPTION_REFUSED) &&
-			  msg->oldest_ns > STALLED_NS &&
-			  now - sub->released_ns > STALLED_NS;
+	msg->is_stalled =
+		(sub->held > 1 || sub->state == SUBSCRIPTION_REFUSED) &&
+		msg->oldest_ns > STALLED_NS &&
+		now - sub->released_ns > STALLED_NS;
 }
 
 void subscription_offer(struct subscription *sub, uint32_t first)
@@ -273,8 +273,8 @@ static void charge_ring(struct subscription *sub, uint64_t took)
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	uint64_t pardon = (now - sub->ring_slow_ns) / RING_PARDON;
 
-	sub->ring_debt_ns -= pardon < sub->ring_debt_ns ? pardon :
-							  sub->ring_debt_ns;
+	sub->ring_debt_ns -=
+		pardon < sub->ring_debt_ns ? pardon : sub->ring_debt_ns;
 	sub->ring_debt_ns += took;
 	sub->ring_slow_ns = now;
 	if (sub->ring_debt_ns > RING_DEBT_MAX_NS)

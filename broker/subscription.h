@@ -81,18 +81,18 @@ struct subscription {
 	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
 	uint64_t ring_slow_ns; /* when it was last slow */
 	struct subscription_totals carried;
-	bool has_moved; /* ended, to go on elsewhere */
+	bool has_moved;			   /* ended, to go on elsewhere */
 	const struct nr_return *next_page; /* that it writes to there */
 	bool is_let_go; /* evicted, or moved and holding nothing: was told */
-	const char *offence; /* why it is to be ended, or NULL */
-	struct mailbox *out; /* to the control thread */
+	const char *offence;	     /* why it is to be ended, or NULL */
+	struct mailbox *out;	     /* to the control thread */
 	struct lane_command evicted; /* what is put there then */
 	struct lease leases[NR_LEASES_MAX];
 };
 
 /*
- * Prepares @sub for @lease_count leases, of which @guarantee are promised; ring and
- * page are zeroed memory that it borrows. Writes the slice's header.
+ * Prepares @sub for @lease_count leases, of which @guarantee are promised; ring
+ * and page are zeroed memory that it borrows. Writes the slice's header.
  */
 void subscription_init(struct subscription *sub, struct nr_ring *ring,
 		       const struct nr_return *page, uint32_t lease_count,

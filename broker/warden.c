@@ -69,7 +69,8 @@ __attribute__((noreturn)) static void surprise(const struct warden *warden,
 }
 
 static const struct config_source *
-requested_source(const struct warden *warden, const struct priv_request *request,
+requested_source(const struct warden *warden,
+		 const struct priv_request *request,
 		 enum config_backend backend)
 {
 	const struct config *config = warden->options->config;
@@ -80,8 +81,8 @@ requested_source(const struct warden *warden, const struct priv_request *request
 	return &config->sources[request->source];
 }
 
-static struct packet_socket *
-requested_lane(struct warden *warden, const struct priv_request *request)
+static struct packet_socket *requested_lane(struct warden *warden,
+					    const struct priv_request *request)
 {
 	const struct config_source *source =
 		requested_source(warden, request, BACKEND_PACKET);
@@ -94,7 +95,8 @@ requested_lane(struct warden *warden, const struct priv_request *request)
 				request->lane];
 }
 
-static int asroot_open(struct warden *warden, const struct priv_request *request,
+static int asroot_open(struct warden *warden,
+		       const struct priv_request *request,
 		       struct priv_reply *reply, int *fds)
 {
 	struct packet_socket *socket = requested_lane(warden, request);
@@ -330,9 +332,9 @@ static void move_sockets(struct warden *warden, const struct config *config)
 			moved[s][l].fd = -1;
 	for (uint32_t s = 0; s < old->source_count; s++) {
 		uint32_t to = source_named(config, old->sources[s].name);
-		bool stays = to < config->source_count &&
-			     has_same_lanes(&old->sources[s],
-					    &config->sources[to]);
+		bool stays =
+			to < config->source_count &&
+			has_same_lanes(&old->sources[s], &config->sources[to]);
 
 		for (int l = 0; l < LANES_MAX; l++)
 			if (stays)
@@ -362,8 +364,10 @@ static int check_fixed(const struct config *old, const struct config *new,
 	if (strcmp(old->socket, new->socket) == 0 &&
 	    strcmp(old->user, new->user) == 0)
 		return 0;
-	fprintf(stderr, "%s: socket and user cannot change while the broker "
-		"runs: leave them, or start it again\n", name);
+	fprintf(stderr,
+		"%s: socket and user cannot change while the broker "
+		"runs: leave them, or start it again\n",
+		name);
 	return 1;
 }
 
@@ -398,7 +402,8 @@ static int asroot_reload(struct warden *warden,
 	dup2(saved, STDERR_FILENO);
 	close(saved);
 	if (is_good) {
-		/* The engine has to have what the warden goes by, or neither. */
+		/* The engine has to have what the warden goes by, or neither.
+		 */
 		fds[0] = fcntl(config_fd, F_DUPFD_CLOEXEC, 0);
 		is_good = fds[0] >= 0;
 	}
@@ -683,8 +688,8 @@ static int serve_engine(struct warden *warden)
 static void log_end(int status)
 {
 	if (WIFSIGNALED(status))
-		log_error("the engine died of signal %d (%s)",
-			  WTERMSIG(status), strsignal(WTERMSIG(status)));
+		log_error("the engine died of signal %d (%s)", WTERMSIG(status),
+			  strsignal(WTERMSIG(status)));
 	else
 		log_error("the engine ended with status %d",
 			  WEXITSTATUS(status));
@@ -728,7 +733,8 @@ static int run_engines(struct warden *warden)
 		}
 		status = serve_engine(warden);
 		take_signals(warden);
-		/* One that was told so early that it could not hear ends too. */
+		/* One that was told so early that it could not hear ends too.
+		 */
 		if (warden->is_stopping && WIFSIGNALED(status))
 			return WTERMSIG(status) == SIGTERM ? 0 : 1;
 		if (warden->is_stopping)
@@ -757,8 +763,7 @@ int warden_run(struct warden_options *options)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
 				-1;
-	status = warden.signals < 0 || region_init() ? 1 :
-						       run_engines(&warden);
+	status = warden.signals < 0 || region_init() ? 1 : run_engines(&warden);
 	detach_xdp(&warden);
 	offload_restore();
 	unlink(options->config->socket);

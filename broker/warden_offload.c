@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * The NIC's and the stack's habit of merging packets and hiding their VLAN
- * tags: turned off by ethtool's ioctl while we capture, and put back at the end.
+ * tags: turned off by ethtool's ioctl while we capture, and put back at the
+ * end.
  */
 #include "warden_offload.h"
 

@@ -29,8 +29,8 @@
 #define FRAME_SIZE 2048 /* cuts nothing in V3; the kernel wants one */
 /* Raw IP in files and records; libpcap calls it DLT_RAW, another number. */
 #define LINKTYPE_RAW 101
-#define VLAN_TAG 4	/* room to put the tag back, see source_packet.c */
-#define PRIV_SIZE 8	/* of each block, the engine's progress */
+#define VLAN_TAG 4  /* room to put the tag back, see source_packet.c */
+#define PRIV_SIZE 8 /* of each block, the engine's progress */
 
 #ifndef SO_PREFER_BUSY_POLL
 #define SO_PREFER_BUSY_POLL 69
@@ -94,7 +94,9 @@ static int reject_all(int fd)
 	struct sock_fprog program = { .len = 1, .filter = &reject };
 
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
-			  sizeof(program)) ? -errno : 0;
+			  sizeof(program)) ?
+		       -errno :
+		       0;
 }
 
 static int request_ring(int fd, const struct config_source *source,
@@ -110,7 +112,9 @@ static int request_ring(int fd, const struct config_source *source,
 	};
 
 	return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request,
-			  sizeof(request)) ? -errno : 0;
+			  sizeof(request)) ?
+		       -errno :
+		       0;
 }
 
 /* Bytes that a ring may have: the rest is for arenas, and for others. */
@@ -119,7 +123,8 @@ static uint64_t ring_limit(void)
 	return region_memory_available() / 2;
 }
 
-/* Without memory for all of it: three quarters, and again, down to a quarter. */
+/* Without memory for all of it: three quarters, and again, down to a quarter.
+ */
 static int make_ring(int fd, const struct config_source *source,
 		     struct priv_reply *reply)
 {
@@ -137,8 +142,8 @@ static int make_ring(int fd, const struct config_source *source,
 		return err;
 	if (blocks < wanted)
 		log_warn("source %s: memory for %u of %u ring blocks of %u "
-			 "bytes only", source->name, blocks, wanted,
-			 source->ring_block);
+			 "bytes only",
+			 source->name, blocks, wanted, source->ring_block);
 	reply->packet.block_size = source->ring_block;
 	reply->packet.ring_size = (uint64_t)blocks * source->ring_block;
 	return 0;
@@ -183,8 +188,8 @@ static int set_clock(int fd, const struct config_source *source,
 	request.ifr_data = (char *)&stamp;
 	if (ioctl(fd, SIOCSHWTSTAMP, &request)) {
 		log_warn("source %s: %s has no hardware time stamps (%s): the "
-			 "kernel stamps", source->name, interface,
-			 strerror(errno));
+			 "kernel stamps",
+			 source->name, interface, strerror(errno));
 		return 0;
 	}
 	return set_option(fd, SOL_PACKET, PACKET_TIMESTAMP,
@@ -199,7 +204,9 @@ static int set_promiscuous(int fd, unsigned ifindex)
 	};
 
 	return setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request,
-			  sizeof(request)) ? -errno : 0;
+			  sizeof(request)) ?
+		       -errno :
+		       0;
 }
 
 static int bind_to(int fd, unsigned ifindex)
@@ -210,9 +217,8 @@ static int bind_to(int fd, unsigned ifindex)
 		.sll_ifindex = (int)ifindex,
 	};
 
-	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ?
-		       -errno :
-		       0;
+	return bind(fd, (struct sockaddr *)&address, sizeof(address)) ? -errno :
+									0;
 }
 
 static int join_fanout(int fd, const struct config_source *source,
@@ -350,8 +356,11 @@ int asroot_packet_start(const struct config_source *source,
 	if (program.len == 0)
 		return set_option(socket->fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
 	err = setsockopt(socket->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
-			 sizeof(program)) ? -errno : 0;
-	return err ? err : set_option(socket->fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+			 sizeof(program)) ?
+		      -errno :
+		      0;
+	return err ? err :
+		     set_option(socket->fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
 }
 
 int asroot_packet_stats(struct packet_socket *socket)
@@ -371,8 +380,8 @@ int asroot_packet_stats(struct packet_socket *socket)
 	return 0;
 }
 
-void asroot_packet_error(const struct config_source *source,
-			 uint32_t interface, const struct packet_socket *socket,
+void asroot_packet_error(const struct config_source *source, uint32_t interface,
+			 const struct packet_socket *socket,
 			 struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];

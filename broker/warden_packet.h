@@ -10,7 +10,7 @@
 struct packet_socket {
 	int fd; /* -1: not open */
 	int epoll_fd;
-	int said; /* the error that was logged last */
+	int said;	 /* the error that was logged last */
 	bool is_started; /* it has its filter, which may be locked */
 	/* counted over all sockets this lane has had */
 	uint64_t packets;
@@ -37,8 +37,8 @@ int asroot_packet_start(const struct config_source *source,
 int asroot_packet_stats(struct packet_socket *socket);
 
 /* Reads and clears the socket's error, and looks at the link. */
-void asroot_packet_error(const struct config_source *source,
-			 uint32_t interface, const struct packet_socket *socket,
+void asroot_packet_error(const struct config_source *source, uint32_t interface,
+			 const struct packet_socket *socket,
 			 struct priv_reply *reply);
 
 void asroot_packet_close(struct packet_socket *socket);

@@ -66,8 +66,8 @@ static int become_nobody(void)
 	if (geteuid() != 0)
 		return 0;
 	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
-	    setresuid(NOBODY, NOBODY, NOBODY) ||
-	    prctl(PR_SET_DUMPABLE, 0) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	    setresuid(NOBODY, NOBODY, NOBODY) || prctl(PR_SET_DUMPABLE, 0) ||
+	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
 	return 0;
 }
@@ -82,7 +82,8 @@ parse_in_child(const struct start_options *options, struct config *config,
 		err = filter_prepare_kernel();
 		if (err)
 			log_debug("no network namespace to compile filters in: "
-				  "%s", strerror(-err));
+				  "%s",
+				  strerror(-err));
 	}
 	err = become_nobody();
 	if (err) {
@@ -175,8 +176,7 @@ const struct config *start_config(const struct start_options *options, int *fd)
 }
 
 /* What AF_XDP takes is lost to the host, which may need it. */
-static int check_exclusive(const struct config_source *source,
-			   const char *name)
+static int check_exclusive(const struct config_source *source, const char *name)
 {
 	char why[128];
 	int errors = 0;
@@ -190,8 +190,8 @@ static int check_exclusive(const struct config_source *source,
 			"%s:%u: source %s: %s %s: packets that AF_XDP takes "
 			"are lost to the host; set exclusive = yes if that is "
 			"meant, or backend = af_packet\n",
-			name, source->line, source->name,
-			source->interfaces[i], why);
+			name, source->line, source->name, source->interfaces[i],
+			why);
 		errors++;
 	}
 	return errors;
@@ -288,8 +288,10 @@ static int use_free_uid(uid_t *uid, gid_t *gid)
 		*gid = id;
 		return 0;
 	}
-	log_error("no free uid from %u to %u for the engine: make a user for it "
-		  "alone and set 'user ='", FREE_UID_FIRST, FREE_UID_LAST);
+	log_error(
+		"no free uid from %u to %u for the engine: make a user for it "
+		"alone and set 'user ='",
+		FREE_UID_FIRST, FREE_UID_LAST);
 	return 1;
 }
 
@@ -305,7 +307,8 @@ int start_user(const struct config *config, uid_t *uid, gid_t *gid)
 	user = getpwnam(name);
 	if (!user && config->user[0]) {
 		log_error("user '%s' does not exist: make it (adduser --system "
-			  "%s) or leave 'user =' out", name, name);
+			  "%s) or leave 'user =' out",
+			  name, name);
 		return 1;
 	}
 	if (!user)
@@ -374,7 +377,8 @@ static int listen_on(const struct config *config,
 
 	if (fd < 0)
 		return -errno;
-	/* Refused by kernels before 6.16: then what is sent is closed unread. */
+	/* Refused by kernels before 6.16: then what is sent is closed unread.
+	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof(none));
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) ||
 	    chmod(address->sun_path, 0666) || listen(fd, 128)) {
@@ -402,10 +406,12 @@ int start_listener(const struct config *config)
 		err = listen_on(config, &address);
 	if (err == -EADDRINUSE)
 		log_error("%s: another broker serves this socket: stop it, or "
-			  "use another (--socket)", config->socket);
+			  "use another (--socket)",
+			  config->socket);
 	else if (err == -ENOTSOCK)
 		log_error("%s: another file is there: use another path "
-			  "(--socket)", config->socket);
+			  "(--socket)",
+			  config->socket);
 	else if (err < 0)
 		log_error("%s: %s", config->socket, strerror(-err));
 	return err < 0 ? -1 : err;

@@ -19,7 +19,7 @@
 #include "log.h"
 #include "warden_offload.h"
 
-#define BIND_TRIES 100 /* 2 ms apart */
+#define BIND_TRIES 100	    /* 2 ms apart */
 #define KERNEL_HEADROOM 256 /* XDP_PACKET_HEADROOM, of each frame */
 #define FRAME_SIZE_MAX 4096 /* a page: larger frames cannot be had */
 #define LINK_HEADER 22	    /* Ethernet with two tags */

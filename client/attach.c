@@ -245,9 +245,9 @@ int attach_lane_base(struct lane *lane)
 	lane->base_passed = header.base_passed;
 	lane->is_in_group = header.flags & NR_RING_GROUP;
 	lane->next_seq = header.base_seq;
-	lane->stream = (const void *)(lane->arena + lane->stream_offset +
-				      (uint64_t)header.stream *
-					      lane->stream_stride);
+	lane->stream =
+		(const void *)(lane->arena + lane->stream_offset +
+			       (uint64_t)header.stream * lane->stream_stride);
 	return 0;
 }
 

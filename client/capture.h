@@ -91,7 +91,8 @@ struct lane {
 	uint64_t ring_offset;
 };
 
-/* Lanes that the capture has moved away from, while batches of them are held. */
+/* Lanes that the capture has moved away from, while batches of them are held.
+ */
 struct left {
 	struct left *next;
 	struct nr_capture *capture;
@@ -118,7 +119,7 @@ struct nr_capture {
 	int64_t listened_ms;	   /* when it last looked for messages */
 	struct left *left;
 	struct nr_stats carried; /* from the lanes it has left */
-	int broken; /* nr_capture_break(); atomic */
+	int broken;		 /* nr_capture_break(); atomic */
 	int socket;
 	int break_fd;
 	int return_fd;

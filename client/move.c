@@ -160,9 +160,9 @@ bool move_on(struct nr_capture *capture)
 	if (!left)
 		return false;
 	stats_add(capture, &capture->carried);
-	*left = (struct left){ capture->left,	     capture,
-			       capture->lanes,	     capture->lane_count,
-			       count_held(capture),  capture->return_fd,
+	*left = (struct left){ capture->left,	    capture,
+			       capture->lanes,	    capture->lane_count,
+			       count_held(capture), capture->return_fd,
 			       capture->return_map };
 	capture->left = left;
 	for (i = 0; i < left->lane_count; i++)

@@ -170,8 +170,9 @@ static void lane_end(struct nr_capture *capture, struct lane *lane,
 		     uint64_t end)
 {
 	/* the worst first, for a capture whose lanes end differently */
-	static const int severity[] = { -EPROTO, -EKEYREVOKED, -ESTALE, -EIDRM,
-					-ESHUTDOWN, -ENODATA, MOVED };
+	static const int severity[] = { -EPROTO, -EKEYREVOKED, -ESTALE,
+					-EIDRM,	 -ESHUTDOWN,   -ENODATA,
+					MOVED };
 	size_t i;
 
 	lane->ended = end_errno(end);

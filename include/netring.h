@@ -112,14 +112,14 @@ struct nr_open_options {
 	 *  and what would be right. May be NULL. Borrowed for the call. */
 	char *error_text;
 	size_t error_text_size;
-	/** Share the channel's packets with the other captures of this user that
-	 *  name the same group: each packet goes to exactly one of them, all
-	 *  packets of a flow to the same. NULL or "": get all packets. At most
-	 *  31 bytes. */
+	/** Share the channel's packets with the other captures of this user
+	 * that name the same group: each packet goes to exactly one of them,
+	 * all packets of a flow to the same. NULL or "": get all packets. At
+	 * most 31 bytes. */
 	const char *group;
 	/** Not 0: follow the channel when the broker's configuration changes it
-	 *  (a filter, who may attach ...), without missing a packet. Else such a
-	 *  change ends the capture with -ESTALE. Whoever follows calls
+	 *  (a filter, who may attach ...), without missing a packet. Else such
+	 * a change ends the capture with -ESTALE. Whoever follows calls
 	 *  nr_capture_arm() or nr_capture_recv() at least every half a second,
 	 *  and needs recvmsg, mmap, fstat, fcntl and sendmsg then. */
 	unsigned follow;
@@ -127,7 +127,7 @@ struct nr_open_options {
 
 #define NR_OPEN_OPTIONS_INIT                                                   \
 	{                                                                      \
-		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0         \
+		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0   \
 	}
 
 /**

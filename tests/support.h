@@ -21,12 +21,12 @@ void need_root(void);
 bool wait_until(bool (*is_true)(void *data), void *data, int timeout_ms);
 
 /* Looks at @expression until it is true, for 10 s; then the test fails. */
-#define eventually(expression)                                                \
-	do {                                                                  \
-		int ms_ = 0;                                                  \
-		while (!(expression) && ms_++ < 10000)                        \
-			sleep_ms(1);                                          \
-		cr_assert(expression, "never came true: %s", #expression);    \
+#define eventually(expression)                                                 \
+	do {                                                                   \
+		int ms_ = 0;                                                   \
+		while (!(expression) && ms_++ < 10000)                         \
+			sleep_ms(1);                                           \
+		cr_assert(expression, "never came true: %s", #expression);     \
 	} while (0)
 void sleep_ms(int ms); /* for the macro, and to let time pass on purpose */
 

@@ -556,20 +556,14 @@ Test(config, an_xdp_source_has_keys_of_its_own)
 {
 	source_refuses("queues = 0", "queues belongs to backend = xdp");
 	xdp_refuses("ring_size = 64M",
-		       "ring_size belongs to backend = af_packet");
+		    "ring_size belongs to backend = af_packet");
 	xdp_refuses("lanes = 2", "belongs to backend");
-	xdp_refuses("queues = 0, 1, 0",
-		       "name each queue once");
-	xdp_refuses("queues = some",
-		       "must be all, or a list of numbers");
-	xdp_refuses("frame_size = 3000",
-		       "must be a power of two");
-	xdp_refuses("frame_count = 4096",
-		       "must be 5632 or more");
-	xdp_refuses("mode = skb",
-		       "must be auto, driver or generic");
-	xdp_refuses("bind = zc",
-		       "must be auto, zerocopy or copy");
+	xdp_refuses("queues = 0, 1, 0", "name each queue once");
+	xdp_refuses("queues = some", "must be all, or a list of numbers");
+	xdp_refuses("frame_size = 3000", "must be a power of two");
+	xdp_refuses("frame_count = 4096", "must be 5632 or more");
+	xdp_refuses("mode = skb", "must be auto, driver or generic");
+	xdp_refuses("bind = zc", "must be auto, zerocopy or copy");
 }
 
 Test(config, a_key_of_another_backend_is_told)

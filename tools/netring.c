@@ -9,8 +9,8 @@
 
 #include "verbs.h"
 
-static const struct verb *const verbs[] = { &list_verb, &stat_verb,
-					    &dump_verb, &reload_verb };
+static const struct verb *const verbs[] = { &list_verb, &stat_verb, &dump_verb,
+					    &reload_verb };
 
 struct values {
 	bool version;

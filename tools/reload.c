@@ -31,7 +31,8 @@ const struct verb reload_verb = {
 	.arguments = "",
 	.summary = "Has the broker read its configuration file again (root).",
 	.options = options,
-	.notes = "A file with an error changes nothing; what is wrong is said.\n"
-		 "Captures that a change does not concern miss nothing.\n",
+	.notes =
+		"A file with an error changes nothing; what is wrong is said.\n"
+		"Captures that a change does not concern miss nothing.\n",
 	.run = reload_run,
 };

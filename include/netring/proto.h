@@ -7,7 +7,8 @@
  *   client                              broker
  *   ATTACH  -------------------------->
  *           <--------------------------  ATTACHED  + return pages (1 fd)
- *           <--------------------------  LANE      + arena, ring (2 fds; 3: UMEM)
+ *           <--------------------------  LANE      + arena, ring (2 fds; 3:
+ * UMEM)
  *                                        ... one for each lane
  *   ACK     -------------------------->            within a second
  *           <--------------------------  BELL      when a sleeper is woken
@@ -40,7 +41,7 @@
 #define NR_SOCKET_ENV "NETRING_SOCKET"
 
 #define NR_NAME_MAX 64	/* a name and its NUL */
-#define NR_GROUP_MAX 32	   /* a group's name and its NUL */
+#define NR_GROUP_MAX 32 /* a group's name and its NUL */
 #define NR_TEXT_MAX 512 /* a message for a person and its NUL */
 #define NR_LANES_MAX 16 /* lanes of a source */
 #define NR_MSG_MAX 1024 /* bytes of a message */
@@ -66,7 +67,8 @@ enum nr_msg_type {
 	NR_MSG_MOVE = 73,
 };
 
-/* First bytes of every message. ACK, BELL, LIST, RELOAD and DONE are only this. */
+/* First bytes of every message. ACK, BELL, LIST, RELOAD and DONE are only this.
+ */
 struct nr_msg {
 	uint16_t major;	 /* NR_ABI_MAJOR of the sender */
 	uint16_t minor;	 /* NR_ABI_MINOR of the sender */
@@ -241,16 +243,16 @@ struct nr_msg_capture {
 	uint64_t bells; /* times it was woken */
 	uint32_t leases;
 	uint32_t guarantee;
-	uint32_t held;	      /* blocks leased now */
-	uint32_t held_high;   /* most ever */
-	uint64_t attached_ns; /* since the epoch */
+	uint32_t held;		  /* blocks leased now */
+	uint32_t held_high;	  /* most ever */
+	uint64_t attached_ns;	  /* since the epoch */
 	uint64_t delivered_bytes; /* captured bytes of what was delivered */
 	char group[NR_GROUP_MAX]; /* empty: none */
-	uint64_t backlog;      /* records in the blocks it holds, at most */
-	uint64_t backlog_high; /* most ever, as of when a block was lent */
-	uint64_t oldest_ns;    /* since it was lent the oldest block it holds */
-	uint32_t is_stalled;   /* holds full blocks and gives none back */
-	uint32_t epoch;	       /* of its group */
+	uint64_t backlog;	  /* records in the blocks it holds, at most */
+	uint64_t backlog_high;	  /* most ever, as of when a block was lent */
+	uint64_t oldest_ns;  /* since it was lent the oldest block it holds */
+	uint32_t is_stalled; /* holds full blocks and gives none back */
+	uint32_t epoch;	     /* of its group */
 	uint64_t reserved[6];
 };
 
