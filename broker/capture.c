@@ -548,6 +548,54 @@ void capture_attach(struct session *session, struct control_channel *channel,
 		ask_lane(capture, i);
 }
 
+/*
+ * A capture that has ended reads its ring to the end word, and may give back
+ * batches later: nobody else gets its ring and its pages before it has closed
+ * its connection.
+ */
+static void keep_memory(struct capture *capture)
+{
+	struct session *session = capture->session;
+
+	for (uint32_t i = 0; i < capture->lane_count; i++) {
+		struct ring_slice *slice = capture->lanes[i].slice;
+
+		if (!slice)
+			continue;
+		slice->next = session->slices;
+		session->slices = slice;
+		capture->lanes[i].slice = NULL;
+	}
+	if (!capture->pages)
+		return;
+	capture->pages->next = session->pages;
+	session->pages = capture->pages;
+	capture->pages = NULL;
+}
+
+void capture_end(struct capture *capture)
+{
+	if (capture && capture->session->has_sent_fds &&
+	    !capture->session->peer_is_gone)
+		keep_memory(capture);
+	capture_free(capture);
+}
+
+void capture_give_memory(struct session *session)
+{
+	struct ring_slice *slice;
+	struct return_pages *pages;
+
+	while ((slice = session->slices)) {
+		session->slices = slice->next;
+		account_give_slice(session->account, slice);
+	}
+	while ((pages = session->pages)) {
+		session->pages = pages->next;
+		account_give_pages(session->account, pages);
+	}
+}
+
 void capture_free(struct capture *capture)
 {
 	struct account *account;

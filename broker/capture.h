@@ -77,4 +77,11 @@ void capture_detach(struct capture *capture);
 /* No lane knows it any more. Takes NULL. */
 void capture_free(struct capture *capture);
 
+/*
+ * The same; but its ring and pages stay the session's for as long as the peer
+ * can look into them. And gives those back.
+ */
+void capture_end(struct capture *capture);
+void capture_give_memory(struct session *session);
+
 #endif

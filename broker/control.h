@@ -140,9 +140,6 @@ void control_free_removed(struct control *control);
 /* One that was removed goes when its last channel has. */
 void control_source_settle(struct control *control,
 			   struct control_source *source);
-/* Opens its interfaces anew, as configured now. 0 or -errno. */
-int control_source_reopen(struct control *control,
-			  struct control_source *source);
 
 /* control_channel.c: a channel on all lanes of its source. NULL: no memory. */
 struct control_channel *

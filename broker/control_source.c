@@ -568,18 +568,3 @@ void control_check_links(struct control *control)
 	control->links_due_ns =
 		is_watching ? control_now_ns() + LINK_PERIOD_NS : 0;
 }
-
-int control_source_reopen(struct control *control,
-			  struct control_source *source)
-{
-	for (uint32_t i = 0; i < source->config->interface_count; i++) {
-		/* One that is gone is opened when it is back. */
-		if (source->links[i].state == PRIV_LINK_GONE)
-			continue;
-		if (!reopen(control, source, i)) {
-			note_link(control, source, i, PRIV_LINK_GONE);
-			return -EIO;
-		}
-	}
-	return 0;
-}

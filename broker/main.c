@@ -125,10 +125,10 @@ int main(int argc, char **argv)
 		return 2;
 	name = arguments.start.config_file ? arguments.start.config_file :
 					     "command line";
-	if (arguments.check_only)
-		return 0;
 	if (start_check(warden.config, name))
 		return 2;
+	if (arguments.check_only)
+		return 0;
 	if (start_user(warden.config, &warden.uid, &warden.gid))
 		return 1;
 	warden.listener = start_listener(warden.config);

@@ -63,17 +63,6 @@ find_source(const struct config *config, const char *name, uint32_t *index)
 	return NULL;
 }
 
-/* Lanes of the same interfaces: their rings can be changed under them. */
-static bool has_same_lanes(const struct config_source *a,
-			   const struct config_source *b)
-{
-	return a->backend == BACKEND_PACKET && b->backend == BACKEND_PACKET &&
-	       a->lanes == b->lanes && a->cpu == b->cpu &&
-	       a->priority == b->priority &&
-	       a->interface_count == b->interface_count &&
-	       memcmp(a->interfaces, b->interfaces, sizeof(a->interfaces)) == 0;
-}
-
 static void end_is_done(struct lane_command *command)
 {
 	struct channel_command *end = (struct channel_command *)command;
@@ -122,22 +111,6 @@ static void remove_source(struct control *control,
 		if (channel->source == source && !channel->is_retired)
 			end_channel(channel, why);
 	control_source_settle(control, source);
-}
-
-/* One that is there, and is not what it was. */
-static void change_source(struct control *control,
-			  struct control_source *source,
-			  const struct config_source *config)
-{
-	if (!has_same_lanes(source->config, config)) {
-		remove_source(control, source, NR_END_RETIRED);
-		return;
-	}
-	log_info("source %s has changed: opening it again", config->name);
-	memcpy((void *)(uintptr_t)source->config, config, sizeof(*config));
-	if (control_source_reopen(control, source))
-		log_error("source %s does not open as it is configured now",
-			  config->name);
 }
 
 /* What is in its memory, and who has it, is as it was. */
@@ -200,10 +173,13 @@ static void update_sources(struct control *control, const struct config *old,
 		new = find_source(config, source->config->name, &source->index);
 		if (!new)
 			remove_source(control, source, NR_END_CHANNEL);
-		else if (!config_source_is_same(source->config, new))
-			change_source(control, source, new);
-		else if (new->backend == BACKEND_XDP &&
-			 !loans_stay(control, old, source, config))
+		else if (!config_source_is_same(source->config, new) ||
+			 (new->backend == BACKEND_XDP &&
+			  !loans_stay(control, old, source, config)))
+			/*
+			 * Two rings at once would give packets twice: who reads
+			 * it ends, and attaches to the new one.
+			 */
 			remove_source(control, source, NR_END_RETIRED);
 	}
 }

@@ -27,20 +27,20 @@
 #define READ_DEADLINE (5000 * MS)
 #define LINGER_PERIOD (100 * MS)
 
-static void free_captures(struct session *session)
+static void end_captures(struct session *session)
 {
 	struct capture *capture;
 
 	while ((capture = session->retiring)) {
 		session->retiring = capture->next;
-		capture_free(capture);
+		capture_end(capture);
 	}
 	capture = session->moving;
 	session->moving = NULL;
-	capture_free(capture);
+	capture_end(capture);
 	capture = session->capture;
 	session->capture = NULL;
-	capture_free(capture);
+	capture_end(capture);
 }
 
 static void session_free(struct session *session)
@@ -49,7 +49,8 @@ static void session_free(struct session *session)
 	*session->link = session->next;
 	if (session->next)
 		session->next->link = session->link;
-	free_captures(session);
+	end_captures(session);
+	capture_give_memory(session);
 	peer_deinit(&session->peer);
 	close(session->event.fd);
 	free(session->out);
@@ -65,13 +66,18 @@ static bool is_unread(const struct session *session)
 }
 
 /*
- * No lane uses it any more. Descriptors that are never read count against our
- * limit for as long as the peer keeps its end, whatever we do to ours: so long
- * the connection counts against the quota of its user.
+ * No lane uses it any more. What the peer has got of ours stays its own for as
+ * long as it keeps its end; and descriptors that are never read count against
+ * our limit so long, whatever we do to ours. So the connection counts against
+ * the quota of its user.
  */
 static void session_finish(struct session *session)
 {
-	free_captures(session);
+	end_captures(session);
+	if (session->slices && !session->peer_is_gone) {
+		session->state = SESSION_LINGERING;
+		return;
+	}
 	if (session->has_sent_fds && is_unread(session)) {
 		session->state = SESSION_LINGERING;
 		session->deadline_ns = control_now_ns() + LINGER_PERIOD;
@@ -103,9 +109,15 @@ void session_close(struct session *session, const char *why)
 	session->deadline_ns = 0;
 	if (was_unacked)
 		capture_was_acked(session);
-	control_unwatch(session->control, &session->event);
+	session->peer_is_gone = !why;
 	/* The peer sees its end now, the descriptor goes with the last lane. */
-	shutdown(session->event.fd, SHUT_RDWR);
+	if (why && capture && session->has_sent_fds) {
+		shutdown(session->event.fd, SHUT_WR); /* we want to see its */
+		control_change(session->control, &session->event, EPOLLIN);
+	} else {
+		control_unwatch(session->control, &session->event);
+		shutdown(session->event.fd, SHUT_RDWR);
+	}
 	capture_detach(session->capture);
 	capture_detach(session->moving);
 	for (retiring = session->retiring; retiring; retiring = retiring->next)
@@ -381,13 +393,32 @@ static void read_message(struct session *session)
 	}
 }
 
+/* It has been told its end: what it says is not heard, only that it goes. */
+static void wait_for_end(struct session *session)
+{
+	struct wire_msg msg;
+	int n = wire_recv(session->event.fd, &msg);
+
+	if (n > 0)
+		wire_close_fds(&msg);
+	if (n > 0 || n == -EAGAIN || n == -EPROTO)
+		return;
+	session->peer_is_gone = true;
+	control_unwatch(session->control, &session->event);
+	if (session->state == SESSION_LINGERING)
+		session_finish(session);
+}
+
 static void handle(struct control *control, struct event *event,
 		   uint32_t events)
 {
 	struct session *session = (struct session *)event;
 
 	(void)control;
-	if (events & EPOLLIN)
+	if (session->state == SESSION_CLOSING ||
+	    session->state == SESSION_LINGERING)
+		wait_for_end(session);
+	else if (events & EPOLLIN)
 		read_message(session);
 	else if (events & (EPOLLHUP | EPOLLERR))
 		session_close(session, NULL);

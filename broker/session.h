@@ -43,6 +43,9 @@ struct session {
 	bool is_told_to_move;	/* or could not be */
 	bool has_acked_move;
 	struct capture *retiring; /* what it was, until nothing is held */
+	bool peer_is_gone; /* else it may look into these still: */
+	struct ring_slice *slices;
+	struct return_pages *pages;
 	uint8_t *out;		  /* an answer of several messages */
 	size_t out_size;
 	size_t out_length;

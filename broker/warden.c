@@ -590,6 +590,7 @@ static int start_engine(struct warden *warden)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	warden->engine_was_ready = false;
+	warden->pages_made = 0; /* those of the last one are gone */
 	warden->engine = fork();
 	if (warden->engine == 0)
 		exec_engine(warden->options, pair[1]);

@@ -76,8 +76,12 @@ __attribute__((noreturn)) static void
 parse_in_child(const struct start_options *options, struct config *config,
 	       FILE *file)
 {
+	int keep = file ? fileno(file) : STDERR_FILENO;
 	int err;
 
+	/* On a reload the warden has sockets: none of its business. */
+	close_range(STDERR_FILENO + 1, (unsigned)keep - 1, 0);
+	close_range((unsigned)keep + 1, ~0u, 0);
 	if (geteuid() == 0) {
 		err = filter_prepare_kernel();
 		if (err)

@@ -681,7 +681,7 @@ Test(groups, can_be_joined_by_netring_dump, .timeout = 60)
 	static struct command other;
 	unsigned lines;
 
-	trace_init(&trace, 20000, 6);
+	trace_init(&trace, 8000, 6);
 	serve("wait = 2\n");
 	command_start(&other, geteuid(), "exec netring dump trace --group ids");
 	cr_assert_eq(command_run(&c,
@@ -692,11 +692,11 @@ Test(groups, can_be_joined_by_netring_dump, .timeout = 60)
 	cr_assert(strstr(c.err, "to others of the group"), "%s", c.err);
 	cr_assert_eq(command_wait(&other), 0);
 	lines = lines_of(other.out, NULL);
-	cr_assert(lines > 0 && lines < 20000);
+	cr_assert(lines > 0 && lines < 8000);
 	cr_assert_eq(command_run(&c, "tcpdump -nr %s 2>/dev/null | wc -l",
 				 test_path("part.pcap")),
 		     0);
-	cr_assert_eq(strtoul(c.out, NULL, 10) + lines, 20000, "%s and %u",
+	cr_assert_eq(strtoul(c.out, NULL, 10) + lines, 8000, "%s and %u",
 		     c.out, lines);
 	cr_assert_eq(command_run(&c, "netring dump trace --group "
 				     "a2345678901234567890123456789012"),

@@ -543,16 +543,17 @@ Test(reload, of_a_source_opens_it_again_and_captures_go_on)
 			     0);
 		eventually(readers[0].count == (i + 1) * 1000);
 		if (i == 0)
-			LIVE("retire_timeout = 3\n", "");
+			LIVE("", "snaplen = 2000\n");
 		else if (i == 1)
-			LIVE("retire_timeout = 3\n", "filter = udp\n");
+			LIVE("", "filter = udp\n");
 		else
 			LIVE("", "arena = 8M\n");
 		reload();
 	}
-	cr_assert(broker_said(&broker, "source s has changed: opening it"));
-	reader_stop(&readers[0]);
-	reader_check_sum(&readers[0]);
+	/* The source itself: two rings at once would give packets twice. */
+	LIVE("retire_timeout = 3\n", "arena = 8M\n");
+	reload();
+	reader_end(&readers[0], -ESTALE);
 	cr_assert_eq(ledger_missing(ledger), 0);
 	traffic_close(live.traffic);
 	broker_stop(&broker);
