@@ -26,6 +26,7 @@
 #define REQUEST_DEADLINE (5000 * MS)
 #define READ_DEADLINE (5000 * MS)
 #define LINGER_PERIOD (100 * MS)
+#define LATE_MESSAGES_MAX 8
 
 static void end_captures(struct session *session)
 {
@@ -401,7 +402,10 @@ static void wait_for_end(struct session *session)
 
 	if (n > 0)
 		wire_close_fds(&msg);
-	if (n > 0 || n == -EAGAIN || n == -EPROTO)
+	/* An acknowledgement may have been on its way; a flood was not. */
+	if (n == -EAGAIN ||
+	    (n != 0 && n != -ECONNRESET &&
+	     ++session->late_messages < LATE_MESSAGES_MAX))
 		return;
 	session->peer_is_gone = true;
 	control_unwatch(session->control, &session->event);

@@ -280,6 +280,8 @@ static void make_capture(struct consumer *consumer)
 		.next_seq = consumer->ring->base_seq,
 		.arena = arena->region.base,
 		.arena_size = arena->region.size,
+		.region = arena->region.base,
+		.region_size = arena->region.size,
 		.arena_id = arena->id,
 		.block_size = arena->block_size,
 		.block_count = arena->header->block_count,

@@ -696,8 +696,8 @@ Test(groups, can_be_joined_by_netring_dump, .timeout = 60)
 	cr_assert_eq(command_run(&c, "tcpdump -nr %s 2>/dev/null | wc -l",
 				 test_path("part.pcap")),
 		     0);
-	cr_assert_eq(strtoul(c.out, NULL, 10) + lines, 8000, "%s and %u",
-		     c.out, lines);
+	cr_assert_eq(strtoul(c.out, NULL, 10) + lines, 8000, "%s and %u", c.out,
+		     lines);
 	cr_assert_eq(command_run(&c, "netring dump trace --group "
 				     "a2345678901234567890123456789012"),
 		     2);

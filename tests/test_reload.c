@@ -391,6 +391,40 @@ Test(reload, ends_who_does_not_follow_and_who_lost_the_right)
 	broker_stop(&broker);
 }
 
+/*
+ * One that was ended holds a batch, attaches again, and gives the batch back
+ * then: into a page that must not be the new capture's.
+ */
+Test(reload, leaves_its_memory_to_who_was_ended_until_it_closes)
+{
+	struct nr_capture *old, *new;
+	struct nr_batch held, batch;
+	int r;
+
+	serve(200000, EVERYONE);
+	for (int round = 0; round < 5; round++) {
+		cr_assert_eq(nr_capture_open("trace", NULL, &old), 0);
+		cr_assert_eq(nr_capture_recv(old, &held, 5000), 1);
+		change(round % 2 ? EVERYONE : EVERYONE "snaplen = 99\n");
+		cr_assert_eq(nr_capture_open("trace", NULL, &new), 0);
+		cr_assert_eq(nr_capture_recv(new, &batch, 5000), 1);
+		nr_batch_release(&batch);
+		while ((r = nr_capture_recv(old, &batch, 5000)) > 0)
+			nr_batch_release(&batch);
+		cr_assert_eq(r, -ESTALE);
+		nr_batch_release(&held);
+		for (int i = 0; i < 50; i++) {
+			r = nr_capture_recv(new, &batch, 5000);
+			cr_assert_eq(r, 1, "%s", nr_strerror(r));
+			nr_batch_release(&batch);
+		}
+		nr_capture_close(old);
+		nr_capture_close(new);
+	}
+	cr_assert_not(broker_said(&broker, "evicted"));
+	broker_stop(&broker);
+}
+
 /* Attaches, says that it follows, and never reads what comes. */
 static int sleep_through(void *data)
 {
