@@ -403,9 +403,8 @@ static void wait_for_end(struct session *session)
 	if (n > 0)
 		wire_close_fds(&msg);
 	/* An acknowledgement may have been on its way; a flood was not. */
-	if (n == -EAGAIN ||
-	    (n != 0 && n != -ECONNRESET &&
-	     ++session->late_messages < LATE_MESSAGES_MAX))
+	if (n == -EAGAIN || (n != 0 && n != -ECONNRESET &&
+			     ++session->late_messages < LATE_MESSAGES_MAX))
 		return;
 	session->peer_is_gone = true;
 	control_unwatch(session->control, &session->event);

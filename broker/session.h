@@ -43,11 +43,11 @@ struct session {
 	bool is_told_to_move;	/* or could not be */
 	bool has_acked_move;
 	struct capture *retiring; /* what it was, until nothing is held */
-	uint32_t late_messages; /* after its end */
-	bool peer_is_gone;	/* else it may look into these still: */
+	uint32_t late_messages;	  /* after its end */
+	bool peer_is_gone;	  /* else it may look into these still: */
 	struct ring_slice *slices;
 	struct return_pages *pages;
-	uint8_t *out;		  /* an answer of several messages */
+	uint8_t *out; /* an answer of several messages */
 	size_t out_size;
 	size_t out_length;
 	size_t out_sent;
