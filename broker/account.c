@@ -23,8 +23,11 @@ struct account *account_get(struct account **accounts, uid_t uid,
 	struct account *account;
 
 	for (account = *accounts; account; account = account->next)
-		if (account->uid == uid)
+		if (account->uid == uid) {
+			account->max_memory =
+				max_memory; /* reloads change it */
 			return account;
+		}
 	account = calloc(1, sizeof(*account));
 	if (!account)
 		return NULL;
@@ -98,7 +101,7 @@ bool account_take_line(struct account *account, uint64_t now_ns)
 /* What is made stays: a consumer may have mapped it for ever. */
 static bool charge_memory(struct account *account, size_t size)
 {
-	if (size > account->max_memory - account->memory)
+	if (account->memory + size > account->max_memory)
 		return false;
 	account->memory += size;
 	return true;

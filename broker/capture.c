@@ -637,7 +637,7 @@ struct capture *capture_prepare_move(struct capture *capture,
 	for (uint32_t i = 0; i < moving->lane_count; i++)
 		init_lane(moving, i);
 	if (send_all(moving, NR_MSG_MOVE)) {
-		capture_free(moving);
+		capture_end(moving); /* the peer may have some of it */
 		return NULL;
 	}
 	return moving;

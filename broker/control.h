@@ -81,7 +81,8 @@ struct control {
 	struct move *moves;
 	uint32_t reload_lanes; /* that have not done all a reload asked for */
 	bool reload_is_due;    /* another, behind the one under way */
-	uint32_t report_count; /* being put together */
+	char reload_failure[256];	/* what the asker is told, or "" */
+	uint32_t report_count;		/* being put together */
 	struct control_source *removed; /* freed when there are none */
 	struct account *accounts;
 };

@@ -136,6 +136,8 @@ static int open_lane(struct control *control, struct control_source *source,
 	struct source *kernel_source;
 	int err;
 
+	lane->in.fd = -1;
+	lane->epoll_fd = -1;
 	lane->number = number;
 	lane->config = config;
 	lane->interface = config->backend == BACKEND_REPLAY ?

@@ -18,6 +18,8 @@
 
 /* epoll data: a source's events carry SOURCE_EVENT, from whoever made it */
 #define MAILBOX_EVENT 0
+/* bursts taken at most from a source that is replaced */
+#define DRAIN_MAX 8192
 
 static int lane_poll_source(struct lane *lane)
 {
@@ -43,6 +45,7 @@ int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
 	int err;
 
 	lane->source = source;
+	lane->link_type = source->link_type;
 	lane->out = out;
 	lane->failed.done = failed;
 	lane->failed.lane = lane;
@@ -392,7 +395,8 @@ void lane_stat(struct lane *lane, struct lane_command *command)
 static void drain(struct lane *lane)
 {
 	lane->is_parked = false;
-	while (take_burst(lane))
+	/* What a ring holds; a source that goes on does not hold us. */
+	for (int i = 0; i < DRAIN_MAX && take_burst(lane); i++)
 		;
 }
 
@@ -405,6 +409,8 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 		drain(lane);
 		lane->source->ops->free(lane->source);
 		lane->source = resume->source;
+		__atomic_store_n(&lane->link_type, lane->source->link_type,
+				 __ATOMIC_RELAXED);
 		resume->source = NULL;
 		if (lane_poll_source(lane))
 			log_error("lane %u of %s cannot wait for its source",

@@ -49,6 +49,7 @@ struct lane {
 	const char *interface;
 	uint64_t ring_bytes; /* of the kernel's ring; the control thread's */
 	struct source *source;
+	uint32_t link_type;    /* of its source; see lane_link_type() */
 	struct frames *frames; /* of an xdp source: outlives its sockets */
 	bool is_generic, is_zerocopy; /* of that; the control thread's */
 	uint32_t users;		      /* captures on it; the control thread's */
@@ -88,6 +89,11 @@ struct lane {
 int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
 	      void (*failed)(struct lane_command *));
 int lane_start(struct lane *lane);
+/* Of the source's packets at first. Any thread may ask. */
+static inline uint32_t lane_link_type(const struct lane *lane)
+{
+	return __atomic_load_n(&lane->link_type, __ATOMIC_RELAXED);
+}
 /* After a stop command has come back. */
 void lane_join(struct lane *lane);
 void lane_deinit(struct lane *lane);

@@ -96,9 +96,13 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 			    (uint32_t)arena_take_stream(arena));
 		set_link_type(channel, channel->link_type);
 	}
-	sub->ring->base_seen = channel->seen;
-	sub->ring->base_filtered = channel->filtered;
+	sub->base_seen = channel->seen;
+	sub->base_filtered = channel->filtered;
 	sub->ring->base_passed = channel->passed;
+	if (channel->config->show_counts) {
+		sub->ring->base_seen = channel->seen;
+		sub->ring->base_filtered = channel->filtered;
+	}
 	if (membership->name[0])
 		sub->ring->flags = NR_RING_GROUP;
 	if (membership->name[0])
@@ -448,8 +452,8 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 
 	if (sub->state == SUBSCRIPTION_ENDED)
 		published = sub->ended_at;
-	msg->seen = channel->seen - sub->ring->base_seen;
-	msg->filtered = channel->filtered - sub->ring->base_filtered;
+	msg->seen = channel->seen - sub->base_seen;
+	msg->filtered = channel->filtered - sub->base_filtered;
 	msg->delivered = published - sub->ring->base_seq - lost;
 	if (sub->group) {
 		msg->to_others = channel->passed - sub->ring->base_passed -

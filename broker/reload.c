@@ -196,8 +196,12 @@ static struct control_source *running_source(const struct control *control,
 	return NULL;
 }
 
-static void add_sources(struct control *control, const struct config *config)
+/* Returns the name of one that does not start, or NULL. */
+static const char *add_sources(struct control *control,
+			       const struct config *config)
 {
+	const char *failed = NULL;
+
 	for (uint32_t i = 0; i < config->source_count; i++) {
 		struct control_source **link = &control->sources;
 		struct control_source *source;
@@ -205,15 +209,22 @@ static void add_sources(struct control *control, const struct config *config)
 		if (running_source(control, config->sources[i].name))
 			continue;
 		source = control_source_new(control, &config->sources[i], i);
-		if (!source)
-			continue; /* it has said why */
-		if (control_source_start(source))
+		if (source && control_source_start(source)) {
 			log_error("source %s: cannot start its lanes",
 				  source->config->name);
+			control_source_stop(source);
+			control_source_free(source);
+			source = NULL;
+		}
+		if (!source) { /* the log says why */
+			failed = config->sources[i].name;
+			continue;
+		}
 		while (*link)
 			link = &(*link)->next;
 		*link = source;
 	}
+	return failed;
 }
 
 /* --------------------------------------------------------------- channels */
@@ -373,10 +384,18 @@ static void answer(struct control *control, const char *text)
 static void apply(struct control *control, const struct config *config)
 {
 	const struct config *old = control->config;
+	const char *failed;
 
 	control->config = config;
 	update_sources(control, old, config);
-	add_sources(control, config);
+	failed = add_sources(control, config);
+	if (failed)
+		snprintf(
+			control->reload_failure,
+			sizeof(control->reload_failure),
+			"the configuration is in force, but source %s does not "
+			"start: the broker's log says why",
+			failed);
 	update_channels(control, old, config);
 	add_channels(control, config);
 	munmap((void *)(uintptr_t)old, sizeof(*old));
@@ -410,7 +429,9 @@ void control_reload_settle(struct control *control)
 
 	if (is_under_way(control))
 		return;
-	answer(control, NULL);
+	answer(control,
+	       control->reload_failure[0] ? control->reload_failure : NULL);
+	control->reload_failure[0] = '\0';
 	if (!control->reload_is_due || control->must_stop)
 		return;
 	control->reload_is_due = false;

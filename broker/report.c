@@ -35,7 +35,7 @@ static bool list_channel(struct session *session,
 		.snaplen = channel->config->snaplen,
 		.lanes = channel->source->lane_count,
 		.captures = channel->capture_count,
-		.link_type = channel->source->lanes[0].source->link_type,
+		.link_type = lane_link_type(&channel->source->lanes[0]),
 	};
 
 	copy_name(msg.channel, sizeof(msg.channel), channel->config->name);
@@ -124,10 +124,9 @@ static bool shows_source(const struct report *report,
 }
 
 /* A packet is dropped once: fill_empty says why some of dropped were. */
-static void add_xdp(const struct report *report, struct form *form)
+static void add_xdp(struct form *form)
 {
 	const struct config_source *config = form->source->config;
-	const struct control *control = report->session->control;
 	struct nr_msg_source *msg = &form->msg;
 	const struct lane *lane = form->command.base.lane;
 	struct priv_reply reply;
@@ -135,8 +134,9 @@ static void add_xdp(const struct report *report, struct form *form)
 	msg->xdp_flags = NR_XDP | (lane->is_generic ? NR_XDP_GENERIC : 0) |
 			 (lane->is_zerocopy ? NR_XDP_ZEROCOPY : 0);
 	msg->ring_bytes = lane->ring_bytes;
-	if (priv_xdp_stats((uint32_t)(form->source - control->sources),
-			   lane->number / config->lanes,
+	/* The warden ends on an index that it does not know. */
+	if (form->source->is_removed ||
+	    priv_xdp_stats(form->source->index, lane->number / config->lanes,
 			   lane->number % config->lanes, &reply))
 		return;
 	msg->kernel_drops = reply.xdp_stats.dropped + reply.xdp_stats.ring_full;
@@ -165,7 +165,7 @@ static bool add_source(const struct report *report, struct form *form)
 		msg->ring_bytes = form->command.base.lane->ring_bytes;
 	}
 	if (config->backend == BACKEND_XDP)
-		add_xdp(report, form);
+		add_xdp(form);
 	return session_add(report->session, &msg->msg, NR_MSG_SOURCE,
 			   sizeof(*msg));
 }

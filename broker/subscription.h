@@ -72,6 +72,9 @@ struct subscription {
 	uint64_t ended_at; /* sequence number, once it has ended */
 	uint64_t refused_at;
 	uint64_t lost;
+	/* of the channel, at the attach; its consumer may not know them */
+	uint64_t base_seen;
+	uint64_t base_filtered;
 	/* bytes of the stream at the same moments, for the statistics */
 	uint64_t base_bytes;
 	uint64_t refused_at_bytes;

@@ -48,6 +48,7 @@ struct warden {
 	int signals;
 	bool engine_was_ready;
 	bool is_stopping;
+	bool was_told; /* the engine, to stop */
 	uint32_t pages_made;
 	struct packet_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
 	struct xdp_socket xdp_sockets[CONFIG_SOURCES_MAX][LANES_MAX];
@@ -666,19 +667,19 @@ static int serve_engine(struct warden *warden)
 		{ .fd = warden->engine_socket, .events = POLLIN },
 		{ .fd = warden->signals, .events = POLLIN },
 	};
-	bool was_told = false;
 	int n;
 
+	warden->was_told = false;
 	for (;;) {
-		n = poll(fds, 2, was_told ? STOP_TIMEOUT_MS : -1);
+		n = poll(fds, 2, warden->was_told ? STOP_TIMEOUT_MS : -1);
 		if (n < 0 && errno != EINTR)
 			surprise(warden, "poll");
 		if (n == 0)
 			insist(warden);
 		take_signals(warden);
-		if (warden->is_stopping && !was_told)
+		if (warden->is_stopping && !warden->was_told)
 			kill(warden->engine, SIGTERM);
-		was_told = warden->is_stopping;
+		warden->was_told = warden->is_stopping;
 		if (fds[0].revents & POLLIN)
 			serve_request(warden);
 		if (fds[0].revents & POLLHUP)
@@ -736,6 +737,10 @@ static int run_engines(struct warden *warden)
 		take_signals(warden);
 		/* One that was told so early that it could not hear ends too.
 		 */
+		if (warden->is_stopping && !warden->was_told) {
+			log_end(status); /* it had died just before */
+			return 0;
+		}
 		if (warden->is_stopping && WIFSIGNALED(status))
 			return WTERMSIG(status) == SIGTERM ? 0 : 1;
 		if (warden->is_stopping)
