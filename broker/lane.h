@@ -76,9 +76,8 @@ struct lane {
 	uint64_t bells_gone; /* of captures that have left */
 	struct burst burst;
 
-	/* notes to the control thread, one of each on its way at most */
+	/* a note to the control thread, on its way once at most */
 	struct lane_command failed;
-	struct lane_command over;
 };
 
 /*

@@ -434,7 +434,7 @@ Test(confinement, by_a_right_that_is_taken_holds_for_who_has_left_before)
 static int see_no_counts(void *data)
 {
 	static struct broker_stat stat;
-	struct nr_capture *capture = scene_open("marked");
+	struct nr_capture *capture = scene_open("marked"), *later;
 	struct nr_stats stats = NR_STATS_INIT;
 	const struct nr_arena *arena;
 
@@ -445,7 +445,13 @@ static int see_no_counts(void *data)
 	must(stats.seen == 0 && stats.filtered == 0);
 	arena = (const void *)capture->lanes[0].arena;
 	must(arena->seen == 0 && arena->filtered == 0);
-	broker_read_stat(&stat, NULL);
+	/* Where the counting of a later capture starts would tell it too. */
+	later = scene_open("marked");
+	must(later && later->lanes[0].ring->base_passed > 0);
+	must(later->lanes[0].ring->base_seen == 0);
+	must(later->lanes[0].ring->base_filtered == 0);
+	nr_capture_close(later);
+	eventually((broker_read_stat(&stat, NULL), stat.captures == 1));
 	must(stat.sources == 0 && stat.channel_lanes == 1);
 	must(!stat.channel_lane[0].counts_shown);
 	must(stat.channel_lane[0].seen == 0);

@@ -235,6 +235,25 @@ Test(xdp_host, packets_that_nobody_wants_pass_in_driver_mode)
 	check_passing("driver");
 }
 
+/* The warden ends on an index that it does not know. */
+Test(xdp_host, numbers_of_a_source_that_is_not_the_first_are_told)
+{
+	static struct broker_stat stat;
+
+	live_broker(&live, "[source a]\ninterface = outside\n"
+			   "[channel a]\nsource = a\n" SOURCE CHANNEL);
+	taker_open(&taker, "all", 0);
+	send_frames(0, 10);
+	taker_wait(&taker, 10);
+	broker_read_stat(&stat, NULL);
+	cr_assert_eq(stat.sources, 2);
+	cr_assert_str_eq(stat.source[1].backend, "xdp");
+	cr_assert_eq(stat.source[1].captured, 10);
+	cr_assert_eq(stat.source[1].kernel_drops, 0);
+	taker_close(&taker);
+	live_stop(&live);
+}
+
 Test(xdp_host, packets_that_nobody_wants_pass_in_generic_mode)
 {
 	check_passing("generic");
