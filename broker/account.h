@@ -43,6 +43,7 @@ struct account {
 	uint32_t connections;
 	uint32_t captures;
 	uint32_t unacked;    /* attaches whose descriptors may be unread */
+	uint32_t moving;     /* moves likewise */
 	uint32_t guaranteed; /* blocks, all lanes */
 	uint64_t memory; /* bytes of its rings and return pages, ever made */
 	uint64_t max_memory;

@@ -513,10 +513,24 @@ static struct capture *capture_new(struct session *session,
 	capture->guaranteed = terms->guarantee * terms->lane_count;
 	capture->attached_ns =
 		(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-	session->account->captures++;
-	session->account->guaranteed += capture->guaranteed;
 	channel->capture_count++;
 	return capture;
+}
+
+static void charge(struct capture *capture)
+{
+	capture->is_charged = true;
+	capture->session->account->captures++;
+	capture->session->account->guaranteed += capture->guaranteed;
+}
+
+static void uncharge(struct capture *capture)
+{
+	if (!capture->is_charged)
+		return;
+	capture->is_charged = false;
+	capture->session->account->captures--;
+	capture->session->account->guaranteed -= capture->guaranteed;
 }
 
 void capture_attach(struct session *session, struct control_channel *channel,
@@ -531,6 +545,8 @@ void capture_attach(struct session *session, struct control_channel *channel,
 		return;
 	capture = capture_new(session, channel, &terms);
 	session->capture = capture;
+	if (capture)
+		charge(capture);
 	err = capture ? take_memory(capture, &terms) : -ENOMEM;
 	if (!err)
 		err = make_arenas(channel, &terms);
@@ -612,8 +628,7 @@ void capture_free(struct capture *capture)
 	}
 	if (capture->pages)
 		account_give_pages(account, capture->pages);
-	account->captures--;
-	account->guaranteed -= capture->guaranteed;
+	uncharge(capture);
 	capture->channel->capture_count--;
 	control_channel_settle(capture->channel);
 	free(capture);
@@ -643,8 +658,11 @@ struct capture *capture_prepare_move(struct capture *capture,
 	return moving;
 }
 
+/* It is one capture: what it has left is not charged any more. */
 void capture_has_moved(struct session *session)
 {
+	uncharge(session->capture);
+	charge(session->moving);
 	session->capture->next = session->retiring;
 	session->retiring = session->capture;
 	session->capture = session->moving;

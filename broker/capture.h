@@ -38,7 +38,8 @@ struct capture {
 	struct terms terms;
 	uint32_t pending; /* lanes that have not let go of it */
 	uint32_t id;
-	uint32_t guaranteed;  /* blocks, all lanes: charged to the account */
+	uint32_t guaranteed;  /* blocks, all lanes */
+	bool is_charged;      /* counts against its user's quotas */
 	uint64_t attached_ns; /* since the epoch */
 	bool is_refused;
 	uint32_t set_aside; /* of the lane that refused */

@@ -8,6 +8,7 @@
 
 #include "control.h"
 #include "lane_channel.h"
+#include "flow.h"
 #include "log.h"
 #include "move.h"
 #include "policy.h"
@@ -35,6 +36,23 @@ static void tell_lanes(struct control_channel *channel,
 	}
 }
 
+static void warn_of(const struct control *control,
+		    const struct config_channel *config)
+{
+	if (!policy_lets_in(control->config, config))
+		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
+			 "and there is no group for the socket ('group =')",
+			 config->name,
+			 control->has_privilege ? "root" :
+						  "who runs the broker");
+	if (config->snaplen && config->snaplen < FLOW_BYTES)
+		log_warn("channel %s: snaplen = %u can cut off addresses and "
+			 "ports (%d bytes and more): the flow hash of such a "
+			 "packet is of what is left of it; groups still go by "
+			 "whole flows",
+			 config->name, config->snaplen, FLOW_BYTES);
+}
+
 struct control_channel *control_channel_new(struct control *control,
 					    struct control_source *source,
 					    const struct config_channel *config)
@@ -47,12 +65,7 @@ struct control_channel *control_channel_new(struct control *control,
 		free(copy);
 		return NULL;
 	}
-	if (!policy_lets_in(control->config, config))
-		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
-			 "and there is no group for the socket ('group =')",
-			 config->name,
-			 control->has_privilege ? "root" :
-						  "who runs the broker");
+	warn_of(control, config);
 	memcpy(copy, config, sizeof(*copy));
 	channel->control = control;
 	channel->config = copy;

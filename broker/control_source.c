@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "flow.h"
 #include "log.h"
 #include "source_packet.h"
 #include "source_xdp.h"
@@ -179,6 +180,11 @@ struct control_source *control_source_new(struct control *control,
 	struct config_source *copy = malloc(sizeof(*copy));
 	int err = -ENOMEM;
 
+	if (config->snaplen && config->snaplen < FLOW_BYTES)
+		log_warn("source %s: snaplen = %u can cut off addresses and "
+			 "ports (%d bytes and more): flow hash and groups go "
+			 "by what is left of a packet",
+			 config->name, config->snaplen, FLOW_BYTES);
 	if (source && copy) {
 		memcpy(copy, config, sizeof(*copy));
 		source->config = copy;

@@ -20,6 +20,9 @@
  */
 uint32_t flow_hash(const uint8_t *data, uint32_t caplen, uint16_t link_type);
 
+/* Ethernet, IPv6, ports: what a hash is made of, without tags and options. */
+#define FLOW_BYTES 58
+
 /*
  * How long the headers of a packet are: up to the end of its TCP, UDP, SCTP,
  * ICMP or ICMPv6 header, or of what comes before where there is none (another

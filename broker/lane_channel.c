@@ -111,6 +111,57 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 	return add_to_all(channel, sub, channel->link_type);
 }
 
+/* It counts no further, whatever the others of the channel get. */
+static void end(const struct lane_channel *channel, struct subscription *sub,
+		unsigned why)
+{
+	if (sub->state == SUBSCRIPTION_ENDED)
+		return;
+	sub->end_seen = channel->seen;
+	sub->end_filtered = channel->filtered;
+	nr_count_store(&sub->ring->end_passed, channel->passed);
+	if (channel->config->show_counts) {
+		nr_count_store(&sub->ring->end_seen, channel->seen);
+		nr_count_store(&sub->ring->end_filtered, channel->filtered);
+	}
+	subscription_end(sub, why);
+}
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+/* What it was and had in @old goes on in @new. */
+static void carry_over(struct subscription *new, struct subscription *old,
+		       const struct nr_msg_capture *so_far)
+{
+	new->carried = (struct subscription_totals){
+		.seen = so_far->seen,
+		.delivered = so_far->delivered,
+		.bytes = so_far->delivered_bytes,
+		.filtered = so_far->filtered,
+		.to_others = so_far->to_others,
+		.lost = so_far->lost[NR_LOST_NOT_ADMITTED],
+		.refusals = so_far->refusals,
+		.bells = so_far->bells,
+		.backlog_high = so_far->backlog_high,
+		.held_high = so_far->held_high,
+	};
+	new->before = old;
+	old->after = new;
+}
+
+/* One of those that a capture was, is, or becomes. */
+static void unchain(struct subscription *sub)
+{
+	if (sub->before)
+		sub->before->after = sub->after;
+	if (sub->after)
+		sub->after->before = sub->before;
+	sub->before = sub->after = NULL;
+}
+
 bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 		       struct move_pair *pair, struct arena *arena,
 		       const struct source *source)
@@ -125,23 +176,13 @@ bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 			   !lane_channel_add(to, pair->to, &pair->membership,
 					     arena, source);
 	if (pair->is_refused) {
-		subscription_end(old, pair->is_denied ? NR_END_DENIED :
-							NR_END_RETIRED);
+		end(from, old,
+		    pair->is_denied ? NR_END_DENIED : NR_END_RETIRED);
 		return false;
 	}
-	subscription_end(old, NR_END_MOVED);
+	end(from, old, NR_END_MOVED);
 	lane_channel_stat_capture(from, old, &so_far);
-	pair->to->carried = (struct subscription_totals){
-		.seen = so_far.seen,
-		.delivered = so_far.delivered,
-		.bytes = so_far.delivered_bytes,
-		.filtered = so_far.filtered,
-		.to_others = so_far.to_others,
-		.lost = so_far.lost[NR_LOST_NOT_ADMITTED],
-		.refusals = so_far.refusals,
-		.bells = so_far.bells,
-	};
-	old->next_page = pair->to->page;
+	carry_over(pair->to, old, &so_far);
 	subscription_ring(old);
 	return true;
 }
@@ -150,6 +191,7 @@ void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)
 {
 	struct flow_group *group = sub->group;
 
+	unchain(sub);
 	if (group) {
 		unlink_stream(channel, sub->stream);
 		group_leave(group, sub);
@@ -177,13 +219,36 @@ static inline uint32_t cut(const struct lane_channel *channel,
 	return caplen;
 }
 
+/* A hash of what is cut off would tell of it: made of what is shown. */
+static void append_cut(const struct lane_channel *channel,
+		       struct stream *stream, const struct packet *packet,
+		       uint32_t caplen)
+{
+	struct packet shown = *packet;
+
+	shown.flow_hash = flow_hash(packet->data, caplen, channel->link_type);
+	stream_append(stream, &shown, caplen);
+}
+
+static inline void append_copied(const struct lane_channel *channel,
+				 struct stream *stream,
+				 const struct packet *packet)
+{
+	uint32_t caplen = cut(channel, packet);
+
+	if (caplen < packet->caplen && caplen == channel->config->snaplen)
+		append_cut(channel, stream, packet, caplen);
+	else
+		stream_append(stream, packet, caplen);
+}
+
 static inline void append(const struct lane_channel *channel,
 			  struct stream *stream, const struct packet *packet)
 {
 	if (channel->arena->frames)
 		stream_append_loaned(stream, packet);
 	else
-		stream_append(stream, packet, cut(channel, packet));
+		append_copied(channel, stream, packet);
 }
 
 /* Indices of the packets that pass the filter. */
@@ -336,13 +401,13 @@ void lane_channel_collect(struct lane_channel *channel)
  * The rules were broken: this capture ends, at once, and nothing else. No bell:
  * the control thread closes the connection.
  */
-static void evict(struct subscription *sub)
+static void evict(const struct lane_channel *channel, struct subscription *sub)
 {
 	if (sub->is_let_go)
 		return;
 	sub->is_let_go = true;
 	subscription_drop(sub);
-	subscription_end(sub, NR_END_EVICTED);
+	end(channel, sub, NR_END_EVICTED);
 	mailbox_put(sub->out, &sub->evicted);
 }
 
@@ -352,9 +417,11 @@ static void evict(struct subscription *sub)
  */
 static bool has_left(const struct subscription *sub)
 {
+	const struct subscription *after = sub->after;
+
 	return sub->has_moved && sub->held == 0 &&
-	       (nr_return_armed(sub->next_page) ||
-		nr_return_head(sub->next_page));
+	       (!after || nr_return_armed(after->page) ||
+		nr_return_head(after->page));
 }
 
 static void let_go(struct subscription *sub)
@@ -365,13 +432,14 @@ static void let_go(struct subscription *sub)
 	mailbox_put(sub->out, &sub->evicted);
 }
 
-static void look_after(struct stream *stream)
+static void look_after(const struct lane_channel *channel,
+		       const struct stream *stream)
 {
 	struct subscription *sub;
 
 	for (sub = stream->subscriptions; sub; sub = sub->next)
 		if (sub->offence)
-			evict(sub);
+			evict(channel, sub);
 		else if (has_left(sub))
 			let_go(sub);
 }
@@ -384,7 +452,7 @@ void lane_channel_settle(struct lane_channel *channel)
 		stream_publish(stream);
 	for (stream = channel->streams; stream; stream = stream->next) {
 		stream_ring(stream);
-		look_after(stream);
+		look_after(channel, stream);
 	}
 }
 
@@ -396,7 +464,7 @@ void lane_channel_end(struct lane_channel *channel, unsigned why)
 	for (stream = channel->streams; stream; stream = stream->next) {
 		stream_publish(stream);
 		for (sub = stream->subscriptions; sub; sub = sub->next)
-			subscription_end(sub, why);
+			end(channel, sub, why);
 		stream_ring(stream);
 	}
 }
@@ -440,6 +508,38 @@ void lane_channel_stat(const struct lane_channel *channel,
 	msg->pool_used = account->pool_used;
 }
 
+/* What it has had, and holds, of the memory it has moved away from. */
+static void add_carried(const struct subscription *sub,
+			struct nr_msg_capture *msg)
+{
+	const struct subscription_totals *carried = &sub->carried;
+	const struct subscription *before;
+
+	msg->seen += carried->seen;
+	msg->delivered += carried->delivered;
+	msg->delivered_bytes += carried->bytes;
+	msg->filtered += carried->filtered;
+	msg->to_others += carried->to_others;
+	msg->lost[NR_LOST_NOT_ADMITTED] += carried->lost;
+	msg->refusals += carried->refusals;
+	msg->bells += carried->bells;
+	for (before = sub->before; before; before = before->before) {
+		struct nr_msg_capture there = { 0 };
+
+		subscription_stat_backlog(before, &there);
+		msg->held += before->held;
+		msg->backlog += there.backlog;
+		if (there.oldest_ns > msg->oldest_ns)
+			msg->oldest_ns = there.oldest_ns;
+	}
+	msg->held_high =
+		larger(msg->held, larger(msg->held_high, carried->held_high));
+	if (msg->backlog_high < carried->backlog_high)
+		msg->backlog_high = carried->backlog_high;
+	if (msg->backlog_high < msg->backlog)
+		msg->backlog_high = msg->backlog;
+}
+
 void lane_channel_stat_capture(const struct lane_channel *channel,
 			       const struct subscription *sub,
 			       struct nr_msg_capture *msg)
@@ -447,16 +547,20 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	const struct stream *stream = sub->stream;
 	uint64_t published = stream_published_seq(stream);
 	uint64_t lost = subscription_lost(sub);
+	uint64_t seen = channel->seen, filtered = channel->filtered;
+	uint64_t passed = channel->passed;
 
-	const struct subscription_totals *carried = &sub->carried;
-
-	if (sub->state == SUBSCRIPTION_ENDED)
+	if (sub->state == SUBSCRIPTION_ENDED) {
 		published = sub->ended_at;
-	msg->seen = channel->seen - sub->base_seen;
-	msg->filtered = channel->filtered - sub->base_filtered;
+		seen = sub->end_seen;
+		filtered = sub->end_filtered;
+		passed = seen - filtered;
+	}
+	msg->seen = seen - sub->base_seen;
+	msg->filtered = filtered - sub->base_filtered;
 	msg->delivered = published - sub->ring->base_seq - lost;
 	if (sub->group) {
-		msg->to_others = channel->passed - sub->ring->base_passed -
+		msg->to_others = passed - sub->ring->base_passed -
 				 (published - sub->ring->base_seq);
 		msg->epoch = sub->group->epoch;
 		memcpy(msg->group, sub->group->name, sizeof(msg->group));
@@ -470,14 +574,7 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	msg->held = sub->held;
 	msg->held_high = sub->held_high;
 	subscription_stat_backlog(sub, msg);
-	msg->seen += carried->seen;
-	msg->delivered += carried->delivered;
-	msg->delivered_bytes += carried->bytes;
-	msg->filtered += carried->filtered;
-	msg->to_others += carried->to_others;
-	msg->lost[NR_LOST_NOT_ADMITTED] += carried->lost;
-	msg->refusals += carried->refusals;
-	msg->bells += carried->bells;
+	add_carried(sub, msg);
 }
 
 void lane_channel_deinit(struct lane_channel *channel)

@@ -12,6 +12,8 @@
 #include "log.h"
 
 #define ACK_DEADLINE_NS UINT64_C(1000000000)
+/* Told and not read yet, of one user: the others wait their turn. */
+#define UNREAD_MAX 6u
 
 struct move {
 	struct move *next;
@@ -51,6 +53,14 @@ static void tell(struct move *move, struct session *session)
 	session->is_told_to_move = true;
 	session->has_acked_move = false;
 	session->moving = capture_prepare_move(session->capture, move->to);
+	session->is_move_unread = session->moving != NULL;
+	session->account->moving += session->is_move_unread;
+}
+
+void move_was_read(struct session *session)
+{
+	session->account->moving -= session->is_move_unread;
+	session->is_move_unread = false;
 }
 
 static void tell_all(struct move *move)
@@ -59,7 +69,8 @@ static void tell_all(struct move *move)
 
 	for (; session; session = session->next)
 		if (session->state == SESSION_ATTACHED &&
-		    !session->is_told_to_move && follows(move, session))
+		    !session->is_told_to_move && follows(move, session) &&
+		    session->account->moving < UNREAD_MAX)
 			tell(move, session);
 }
 
@@ -170,6 +181,7 @@ static void switch_is_done(struct lane_command *command)
 	move_free(move);
 	control_channel_settle(from);
 	control_channel_settle(to);
+	session_go_on(control);
 	control_reload_settle(control);
 }
 
@@ -248,8 +260,8 @@ static bool is_waiting(const struct move *move)
 	for (; session; session = session->next)
 		if (follows(move, session) &&
 		    (is_attaching(session) ||
-		     (session->state == SESSION_ATTACHED && session->moving &&
-		      !session->has_acked_move)))
+		     (session->state == SESSION_ATTACHED &&
+		      (!session->is_told_to_move || session->is_move_unread))))
 			return true;
 	return false;
 }

@@ -18,6 +18,9 @@ void move_start(struct control_channel *from, struct control_channel *to);
 /* An acknowledgement has come, or time has passed. */
 void move_check(struct control *control);
 
+/* What a move has sent to the session's peer lies unread no more. */
+void move_was_read(struct session *session);
+
 /* When to call move_check() at the latest (ns); 0: nothing moves. */
 uint64_t move_deadline(const struct control *control);
 

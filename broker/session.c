@@ -102,10 +102,10 @@ void session_close(struct session *session, const char *why)
 		log_info("%s uid %u pid %d (%s)%s%s: %s",
 			 capture ? "detach" : "close", session->peer.uid,
 			 (int)session->peer.pid, session->peer.comm_text,
-			 capture ? " channel " : "",
-			 capture ? capture->channel->config->name : "",
+			 session->asked[0] ? " channel " : "", session->asked,
 			 why ? why : "it hung up");
 	was_unacked = session->state == SESSION_UNACKED;
+	move_was_read(session);
 	session->state = SESSION_CLOSING;
 	session->deadline_ns = 0;
 	if (was_unacked)
@@ -261,12 +261,38 @@ static struct control_channel *find_channel(struct session *session,
 	return NULL;
 }
 
+/* What is set aside of a channel's new memory is for those who move there. */
+static void attach(struct session *session)
+{
+	const char *name = session->wanted.channel;
+	struct control_channel *channel = find_channel(session, name);
+
+	if (!channel)
+		return;
+	session->state = SESSION_QUEUED;
+	session->deadline_ns = 0;
+	if (!move_concerns(session->control, channel))
+		capture_attach(session, channel, &session->wanted);
+}
+
+void session_go_on(struct control *control)
+{
+	struct session *session, *following;
+
+	for (session = control->sessions; session; session = following) {
+		following = session->next;
+		if (session->state == SESSION_QUEUED)
+			attach(session);
+	}
+}
+
 static void take_attach(struct session *session, struct wire_msg *msg)
 {
 	struct nr_msg_attach *request = (struct nr_msg_attach *)msg->bytes;
-	struct control_channel *channel;
 
 	request->channel[NR_NAME_MAX - 1] = '\0';
+	log_escape(session->asked, sizeof(session->asked), request->channel,
+		   strlen(request->channel));
 	if (!account_take_attach(session->account,
 				 session->control->config->attach_rate,
 				 control_now_ns())) {
@@ -277,9 +303,8 @@ static void take_attach(struct session *session, struct wire_msg *msg)
 			       session->control->config->attach_rate);
 		return;
 	}
-	channel = find_channel(session, request->channel);
-	if (channel)
-		capture_attach(session, channel, request);
+	session->wanted = *request;
+	attach(session);
 }
 
 static void take_ack(struct session *session, struct wire_msg *msg)
@@ -299,6 +324,7 @@ static void take_move_ack(struct session *session, struct wire_msg *msg)
 		return;
 	}
 	session->has_acked_move = true;
+	move_was_read(session);
 	move_check(session->control);
 }
 

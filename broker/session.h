@@ -14,6 +14,7 @@ struct capture;
 
 enum session_state {
 	SESSION_NEW,	   /* has asked nothing yet */
+	SESSION_QUEUED,	   /* wants a channel whose captures are moving */
 	SESSION_ATTACHING, /* the lanes are asked */
 	SESSION_READY,	   /* attached; its descriptors wait their turn */
 	SESSION_UNACKED,   /* the descriptors are on their way */
@@ -38,9 +39,12 @@ struct session {
 	uint64_t deadline_ns; /* 0: none */
 	uint32_t request;     /* id that answers carry */
 	uint32_t pending;     /* lane commands on their way */
+	struct nr_msg_attach wanted;
+	char asked[NR_NAME_MAX * 4]; /* its channel, for the log */
 	struct capture *capture;
 	struct capture *moving; /* what it is to become, see move.c */
 	bool is_told_to_move;	/* or could not be */
+	bool is_move_unread;	/* its descriptors may be, as yet */
 	bool has_acked_move;
 	struct capture *retiring; /* what it was, until nothing is held */
 	uint32_t late_messages;	  /* after its end */
@@ -61,6 +65,9 @@ void session_accept(struct control *control, int fd);
  * peer hung up.
  */
 void session_close(struct session *session, const char *why);
+
+/* Captures have moved: attaches that waited for that go on. */
+void session_go_on(struct control *control);
 
 /* A lane command came back. Frees the session if it waited for that. */
 void session_settle(struct session *session);

@@ -130,6 +130,8 @@ static uint64_t backlog(const struct subscription *sub)
 
 	if (sub->state == SUBSCRIPTION_REFUSED)
 		end = sub->refused_at;
+	else if (sub->state == SUBSCRIPTION_ENDED)
+		end = sub->ended_at;
 	return oldest ? end - oldest->seq : 0;
 }
 

@@ -40,6 +40,8 @@ struct subscription_totals {
 	uint64_t lost;
 	uint64_t refusals;
 	uint64_t bells;
+	uint64_t backlog_high;
+	uint32_t held_high;
 };
 
 enum subscription_state {
@@ -75,6 +77,9 @@ struct subscription {
 	/* of the channel, at the attach; its consumer may not know them */
 	uint64_t base_seen;
 	uint64_t base_filtered;
+	/* and at its end */
+	uint64_t end_seen;
+	uint64_t end_filtered;
 	/* bytes of the stream at the same moments, for the statistics */
 	uint64_t base_bytes;
 	uint64_t refused_at_bytes;
@@ -84,8 +89,9 @@ struct subscription {
 	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
 	uint64_t ring_slow_ns; /* when it was last slow */
 	struct subscription_totals carried;
-	bool has_moved;			   /* ended, to go on elsewhere */
-	const struct nr_return *next_page; /* that it writes to there */
+	bool has_moved; /* ended, to go on elsewhere: */
+	struct subscription *after;
+	struct subscription *before; /* the same, seen from there */
 	bool is_let_go; /* evicted, or moved and holding nothing: was told */
 	const char *offence;	     /* why it is to be ended, or NULL */
 	struct mailbox *out;	     /* to the control thread */

@@ -77,13 +77,26 @@ static void raise_to(uint64_t *mark, uint64_t value)
 		*mark = value;
 }
 
+/* The channel counts on when we have ended. */
+static uint64_t now_or_end(const struct lane *lane, const uint64_t *now,
+			   const uint64_t *at_end)
+{
+	uint64_t count = nr_count_load(now);
+
+	/* Behind the count: an end that comes later takes none of it back. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return nr_ring_end_word(lane->ring) ? nr_count_load(at_end) : count;
+}
+
 /* Of what passed the filter, what other members of the group were given. */
 static uint64_t others_load(const struct lane *lane, uint64_t published)
 {
 	const struct nr_arena *arena = (const void *)lane->arena;
 
-	return above(above(nr_count_load(&arena->passed), lane->base_passed),
-		     above(published, lane->base_seq));
+	return above(
+		above(now_or_end(lane, &arena->passed, &lane->ring->end_passed),
+		      lane->base_passed),
+		above(published, lane->base_seq));
 }
 
 /* What was said once is never taken back: hence the marks. */
@@ -118,9 +131,12 @@ static void lane_add(struct lane *lane, struct nr_stats *sum)
 		sum->counts_shown = 0;
 		return;
 	}
-	sum->seen += above(nr_count_load(&arena->seen), lane->base_seen);
-	sum->filtered +=
-		above(nr_count_load(&arena->filtered), lane->base_filtered);
+	sum->seen +=
+		above(now_or_end(lane, &arena->seen, &lane->ring->end_seen),
+		      lane->base_seen);
+	sum->filtered += above(now_or_end(lane, &arena->filtered,
+					  &lane->ring->end_filtered),
+			       lane->base_filtered);
 }
 
 /* The caller's structure may be shorter (older) or longer (newer) than ours. */

@@ -206,6 +206,18 @@ static void forge(struct nr_capture *capture, struct nr_batch *held, int number)
 
 #define FORGERIES 8
 
+/* The channel goes on; what has ended counts no further, and adds up. */
+static int adds_up_at_its_end(struct nr_capture *capture)
+{
+	struct nr_stats stats = { .size = sizeof(stats) };
+
+	sleep_ms(20);
+	must(nr_capture_stats(capture, &stats) == 0);
+	must(stats.counts_shown && stats.seen > 0);
+	must(stats.seen == stats.delivered + nr_stats_lost(&stats));
+	return 0;
+}
+
 static int forge_releases(void *data)
 {
 	struct nr_batch held[2], batch;
@@ -221,6 +233,7 @@ static int forge_releases(void *data)
 		while ((r = nr_capture_recv(capture, &batch, 5000)) == 1)
 			continue; /* gives nothing back any more */
 		must(r == -EPROTO || r == -EPIPE);
+		must(adds_up_at_its_end(capture) == 0);
 		nr_capture_close(capture);
 	}
 	return 0;

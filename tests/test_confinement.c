@@ -246,6 +246,15 @@ Test(confinement, is_seen_where_there_is_none)
 	broker_stop(&broker);
 }
 
+/* The hash of what is cut off would give it away, port by port. */
+static bool tells_no_more(const struct nr_batch *batch, uint32_t n)
+{
+	const struct nr_record *record = nr_batch_record(batch, n);
+
+	return record->flow_hash == flow_hash(nr_batch_data(batch, record),
+					      record->caplen, batch->link_type);
+}
+
 static int find_no_payload(void *data)
 {
 	struct nr_capture *capture = scene_open("marked");
@@ -259,6 +268,7 @@ static int find_no_payload(void *data)
 			must(nr_batch_record(&batch, n)->caplen == caplen);
 			must(nr_batch_record(&batch, n)->wirelen == SIZE);
 			must(nr_batch_record(&batch, n)->flags & NR_TRUNCATED);
+			must(tells_no_more(&batch, n));
 		}
 		nr_batch_release(&batch);
 		must(look().shut == 0 && look().open == 0);
@@ -271,6 +281,13 @@ static void check_cut(const char *keys, uint32_t caplen)
 	serve(keys);
 	cr_assert_eq(child_wait(child_start(UID, find_no_payload, &caplen)), 0);
 	broker_stop(&broker);
+}
+
+Test(confinement, of_a_snap_length_holds_for_the_flow_hash)
+{
+	check_cut("snaplen = 34\n", 34);
+	cr_assert(broker_said(&broker, "channel marked: snaplen = 34 can cut "
+				       "off addresses and ports"));
 }
 
 Test(confinement, of_a_snap_length_leaves_no_byte_behind_it)

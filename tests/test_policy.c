@@ -145,6 +145,7 @@ static void check_quota(const char *keys, struct try try, unsigned done,
 			int err, const char *says)
 {
 	struct try *shared = shared_memory(sizeof(*shared));
+	char line[256];
 
 	serve(keys, "[channel all]\nsource = trace\nallow = everyone\n"
 		    "block_size = 128K\n");
@@ -158,6 +159,9 @@ static void check_quota(const char *keys, struct try try, unsigned done,
 	/* Another user has another quota; root's question is answered. */
 	cr_assert_eq(TRY("all", .uid = OTHER_UID, .gid = OTHER_UID), 0);
 	eventually(broker_said(&broker, says));
+	snprintf(line, sizeof(line), "(test_policy) channel all: %s", says);
+	if (strncmp(says, "user", 4) == 0)
+		cr_assert(broker_said(&broker, line));
 	/* What is closed does not count any more. */
 	if (err == -ENOSPC)
 		cr_assert_eq(TRY("all", .uid = UID, .gid = UID), 0);
@@ -268,7 +272,7 @@ Test(policy, is_logged_with_who_and_what_and_why)
 	command_start(&c, OTHER_UID, "exec netring dump mine");
 	cr_assert_eq(command_wait(&c), 5);
 	snprintf(line, sizeof(line),
-		 "close uid 23456 pid %d (netring): "
+		 "close uid 23456 pid %d (netring) channel mine: "
 		 "channel 'mine' does not allow user 23456",
 		 (int)c.pid);
 	eventually(broker_said(&broker, line));

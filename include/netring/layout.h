@@ -189,7 +189,11 @@ struct nr_ring {
 	uint64_t base_seen;
 	uint64_t base_filtered;
 	uint64_t base_passed;
-	uint64_t reserved_base[4];
+	/* And where it ends. Written before the end word. */
+	uint64_t end_seen;
+	uint64_t end_filtered;
+	uint64_t end_passed;
+	uint64_t reserved_base;
 
 	uint64_t head; /* descriptors ever queued */
 	uint64_t end;  /* 0, or NR_END_WORD(): there will be no more */
@@ -307,6 +311,9 @@ NR_AT(struct nr_ring, base_seq, 64);
 NR_AT(struct nr_ring, base_seen, 72);
 NR_AT(struct nr_ring, base_filtered, 80);
 NR_AT(struct nr_ring, base_passed, 88);
+NR_AT(struct nr_ring, end_seen, 96);
+NR_AT(struct nr_ring, end_filtered, 104);
+NR_AT(struct nr_ring, end_passed, 112);
 NR_AT(struct nr_ring, head, 128);
 NR_AT(struct nr_ring, end, 136);
 NR_AT(struct nr_ring, lock, 192);
