@@ -37,6 +37,7 @@ struct lane {
 	uint32_t number;	      /* in the source */
 	uint16_t link_type;	      /* of the current block */
 	int ended;		      /* 0, or why there will be no more */
+	uint32_t news;		      /* NR_BATCH_* to tell with a batch */
 
 	/* What records' offsets count in: the arena, or a third memory. */
 	const uint8_t *region;
@@ -99,6 +100,7 @@ struct left {
 	struct lane *lanes;
 	unsigned lane_count;
 	unsigned held; /* blocks */
+	int socket;    /* -1, or the connection that they are leased through */
 	int return_fd;
 	void *return_map;
 };
@@ -125,7 +127,14 @@ struct nr_capture {
 	int return_fd;
 	void *return_map;
 	char channel[NR_NAME_MAX];
+	/* How it was attached, to do it again. */
+	struct nr_msg_attach
+		request; /* all zero if it was not, but inherited */
+	char *path;	 /* of the socket, as given */
+	int reattach_ms;
 };
+
+struct words;
 
 /* move.c */
 
@@ -133,13 +142,40 @@ struct nr_capture {
 void move_take(struct nr_capture *capture, struct wire_msg *msg);
 /* All lanes have ended to go on elsewhere: goes there. False: it cannot yet. */
 bool move_on(struct nr_capture *capture);
+/*
+ * Gives the lanes of @from to @capture, whose own are kept while batches of
+ * them are held, and so is @socket (-1: none), which it takes. Returns 0 or
+ * -ENOMEM.
+ */
+int move_lanes(struct nr_capture *capture, struct nr_capture *from, int socket);
+/* Blocks of its lanes that are leased. */
+unsigned move_held(const struct nr_capture *capture);
 /* A block of lanes that were left was given back. */
 void move_settle(struct left *left);
+void move_numbers(struct lane *to, const struct lane *from);
+/* Forgets what it was to move on to. */
+void move_forget(struct nr_capture *capture);
 void move_free(struct nr_capture *capture);
 
 /* open.c */
 struct nr_capture *capture_new(void);
 void capture_free(struct nr_capture *capture);
+/* Attaches once. Returns 0, or as nr_capture_open(). */
+int capture_attach(struct nr_capture **capture, const char *path,
+		   const struct nr_msg_attach *request,
+		   const struct words *words);
+
+/* read.c */
+
+/* Gives back the block that it was reading, if any. */
+void lane_drop_current(struct lane *lane);
+/* Whether it was told to break; once. */
+bool break_take(struct nr_capture *capture);
+/* So that a wait for it does not end at once. */
+void break_fd_clear(struct nr_capture *capture);
+
+/* reattach.c: whether attaching again can help after this end. */
+bool reattach_helps(int err);
 
 /* attach.c: each returns 0 or -errno; what it mapped is the capture's. */
 
@@ -155,7 +191,6 @@ struct lane_claim {
 	uint64_t ring_offset;
 };
 
-struct words;
 int attach_receive(struct nr_capture *capture, const struct words *words);
 int attach_return_pages(struct nr_capture *capture, int fd, uint32_t lanes);
 int attach_lane(struct nr_capture *capture, const struct lane_claim *claim);
@@ -178,6 +213,19 @@ struct words {
 
 int64_t dial_clock_ms(void);
 void dial_sleep_ms(int ms);
+
+/* Trying again until it works or the time is over. */
+struct patience {
+	int64_t started_ms;
+	int wait_ms; /* -1: for ever */
+	int step_ms;
+};
+struct patience patience_start(int wait_ms);
+/*
+ * Lets a while pass before the next try, less if @fd (-1: none) becomes
+ * readable. False: the time was over.
+ */
+bool patience_wait(struct patience *patience, int fd);
 
 /* Returns a connected socket, -ECONNREFUSED if nobody listens, or -errno. */
 int dial_connect(const char *path);

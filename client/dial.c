@@ -36,6 +36,36 @@ void dial_sleep_ms(int ms)
 		;
 }
 
+#define STEP_MIN_MS 20
+#define STEP_MAX_MS 200
+
+struct patience patience_start(int wait_ms)
+{
+	return (struct patience){ dial_clock_ms(), wait_ms, STEP_MIN_MS };
+}
+
+/* A signal makes the next try earlier, which hurts nobody. */
+bool patience_wait(struct patience *patience, int fd)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+	int step = patience->step_ms;
+	struct timespec nap;
+
+	if (patience->wait_ms >= 0) {
+		int64_t left = patience->started_ms + patience->wait_ms -
+			       dial_clock_ms();
+
+		if (left <= 0)
+			return false;
+		if (left < step)
+			step = (int)left;
+	}
+	nap = (struct timespec){ step / 1000, step % 1000 * 1000000L };
+	ppoll(&pollfd, 1, &nap, NULL);
+	patience->step_ms = 2 * step < STEP_MAX_MS ? 2 * step : STEP_MAX_MS;
+	return true;
+}
+
 static int address_init(struct sockaddr_un *address, const char *path)
 {
 	size_t length;

@@ -18,7 +18,7 @@
  * The text: "v1:SOCKET,RETURN,BREAK" and for each lane, by return page,
  * ":LANE,ARENA,RING,MAP_OFFSET,MAP_SIZE,RING_OFFSET", and ",REGION" where the
  * packets do not lie in the arena; decimal numbers, of which SOCKET, RETURN,
- * BREAK, ARENA, RING and REGION are file descriptors.
+ * BREAK, ARENA, RING and REGION are file descriptors. Behind all "=CHANNEL".
  */
 #define SPEC_VERSION "v1"
 
@@ -28,6 +28,7 @@ struct spec {
 	int break_fd;
 	unsigned lane_count;
 	struct lane_claim lanes[NR_LANES_MAX];
+	char channel[NR_NAME_MAX];
 };
 
 __attribute__((format(printf, 3, 4))) static bool
@@ -65,7 +66,7 @@ static bool write_spec(const struct nr_capture *capture, char *at, size_t size)
 		     !append(&at, end, ",%d", lane->region_fd)))
 			return false;
 	}
-	return true;
+	return append(&at, end, "=%s", capture->channel);
 }
 
 /* All descriptors of a capture; returns how many. */
@@ -119,7 +120,7 @@ int nr_capture_export(struct nr_capture *capture, char *text, size_t size)
 	return set_cloexec(&spec, 0);
 }
 
-/* One number up to @max, and behind it @stop; if that is NUL, ':' or NUL. */
+/* One number up to @max, and behind it @stop; if that is NUL, ':' or '='. */
 static bool read_number(const char **at, uint64_t max, char stop,
 			uint64_t *value)
 {
@@ -131,7 +132,7 @@ static bool read_number(const char **at, uint64_t max, char stop,
 	*value = strtoull(*at, &end, 10);
 	if (errno || *value > max)
 		return false;
-	if (stop ? *end != stop : *end != ':' && *end != '\0')
+	if (stop ? *end != stop : *end != ':' && *end != '=')
 		return false;
 	*at = end + (*end == ',');
 	return true;
@@ -207,8 +208,10 @@ static int read_spec(struct spec *spec, const char *at)
 		if (!read_lane(&at, spec))
 			return -EINVAL;
 	}
-	if (*at || spec->lane_count == 0 || !fds_differ(spec))
+	if (*at++ != '=' || strlen(at) >= sizeof(spec->channel) ||
+	    spec->lane_count == 0 || !fds_differ(spec))
 		return -EINVAL;
+	strcpy(spec->channel, at);
 	return 0;
 }
 
@@ -235,6 +238,7 @@ static int take_over(struct nr_capture *capture, const struct spec *spec)
 		return err;
 	capture->socket = spec->socket;
 	capture->break_fd = spec->break_fd;
+	memcpy(capture->channel, spec->channel, sizeof(capture->channel));
 	err = attach_return_pages(capture, spec->return_fd, spec->lane_count);
 	for (i = 0; !err && i < spec->lane_count; i++)
 		err = attach_lane(capture, &spec->lanes[i]);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <netring/ring.h>
 
@@ -92,7 +93,7 @@ void move_take(struct nr_capture *capture, struct wire_msg *msg)
 
 /* ---------------------------------------------------------------- going on */
 
-static unsigned count_held(const struct nr_capture *capture)
+unsigned move_held(const struct nr_capture *capture)
 {
 	unsigned held = 0, i;
 
@@ -111,6 +112,8 @@ static void left_free(struct left *left)
 	*link = left->next;
 	lanes_free(left->lanes, left->lane_count, left->return_map,
 		   left->return_fd);
+	if (left->socket >= 0)
+		close(left->socket);
 	free(left);
 }
 
@@ -122,15 +125,23 @@ void move_settle(struct left *left)
 
 /*
  * The numbers go on, and what was lost at the end of the old lane is the gap
- * before what comes first in the new one.
+ * before what comes first in the new one. A lane that died has no end word.
  */
-static int lane_move_on(struct lane *to, const struct lane *from)
+void move_numbers(struct lane *to, const struct lane *from)
 {
 	uint64_t end = NR_END_SEQ(nr_ring_end_word(from->ring));
-	int err = attach_lane_base(to);
 
+	if (end < from->next_seq)
+		end = from->next_seq;
 	to->gap = from->gap + end - from->next_seq;
 	to->seq_shift = from->seq_shift + end - to->base_seq;
+}
+
+static int lane_move_on(struct lane *to, const struct lane *from)
+{
+	int err = attach_lane_base(to);
+
+	move_numbers(to, from);
 	return err;
 }
 
@@ -145,49 +156,66 @@ static int lanes_move_on(struct nr_capture *moving,
 	return err;
 }
 
+int move_lanes(struct nr_capture *capture, struct nr_capture *from, int socket)
+{
+	struct left *left = malloc(sizeof(*left));
+	unsigned i;
+
+	if (!left) {
+		if (socket >= 0)
+			close(socket);
+		return -ENOMEM;
+	}
+	stats_add(capture, &capture->carried);
+	*left = (struct left){ .next = capture->left,
+			       .capture = capture,
+			       .lanes = capture->lanes,
+			       .lane_count = capture->lane_count,
+			       .held = move_held(capture),
+			       .socket = socket,
+			       .return_fd = capture->return_fd,
+			       .return_map = capture->return_map };
+	capture->left = left;
+	for (i = 0; i < left->lane_count; i++)
+		left->lanes[i].left = left;
+	capture->lanes = from->lanes;
+	capture->lane_count = from->lane_count;
+	capture->return_fd = from->return_fd;
+	capture->return_map = from->return_map;
+	capture->lanes_ended = 0;
+	capture->worst = 0;
+	capture->turn = 0;
+	from->lanes = NULL;
+	from->lane_count = 0;
+	from->return_fd = -1;
+	from->return_map = NULL;
+	if (left->held == 0)
+		left_free(left);
+	return 0;
+}
+
 bool move_on(struct nr_capture *capture)
 {
 	struct nr_capture *moving = capture->moving;
-	struct left *left;
-	unsigned i;
 
 	if (!moving || !moving->is_acked)
 		return false;
 	capture->final = lanes_move_on(moving, capture);
-	if (capture->final)
+	if (capture->final || move_lanes(capture, moving, -1))
 		return false;
-	left = malloc(sizeof(*left));
-	if (!left)
-		return false;
-	stats_add(capture, &capture->carried);
-	*left = (struct left){ capture->left,	    capture,
-			       capture->lanes,	    capture->lane_count,
-			       count_held(capture), capture->return_fd,
-			       capture->return_map };
-	capture->left = left;
-	for (i = 0; i < left->lane_count; i++)
-		left->lanes[i].left = left;
-	capture->lanes = moving->lanes;
-	capture->lane_count = moving->lane_count;
-	capture->return_fd = moving->return_fd;
-	capture->return_map = moving->return_map;
-	capture->lanes_ended = 0;
-	capture->worst = 0;
-	capture->turn = 0;
-	moving->lanes = NULL;
-	moving->lane_count = 0;
-	moving->return_fd = -1;
-	moving->return_map = NULL;
 	discard(capture, moving);
-	if (left->held == 0)
-		left_free(left);
 	return true;
+}
+
+void move_forget(struct nr_capture *capture)
+{
+	while (capture->moving)
+		discard(capture, capture->moving);
 }
 
 void move_free(struct nr_capture *capture)
 {
-	while (capture->moving)
-		discard(capture, capture->moving);
+	move_forget(capture);
 	while (capture->left)
 		left_free(capture->left);
 }

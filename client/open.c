@@ -12,8 +12,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define WAIT_STEP_MIN_MS 20
-#define WAIT_STEP_MAX_MS 200
 #define LEASES_DEFAULT 64
 
 struct nr_capture *capture_new(void)
@@ -75,6 +73,7 @@ void capture_free(struct nr_capture *capture)
 		   capture->return_fd);
 	fd_close(capture->break_fd);
 	fd_close(capture->socket);
+	free(capture->path);
 	free(capture);
 }
 
@@ -171,9 +170,9 @@ static int attach(struct nr_capture *capture, const char *path,
 	return dial_ask(capture->socket, &ack);
 }
 
-static int open_once(struct nr_capture **capture, const char *path,
-		     const struct nr_msg_attach *request,
-		     const struct words *words)
+int capture_attach(struct nr_capture **capture, const char *path,
+		   const struct nr_msg_attach *request,
+		   const struct words *words)
 {
 	struct nr_capture *new = capture_new();
 	int err;
@@ -188,17 +187,35 @@ static int open_once(struct nr_capture **capture, const char *path,
 	return err;
 }
 
-/* The step to wait before the next try, at most what is left; 0: none is. */
-static int next_step(int step, int wait_ms, int64_t started)
+/* For nr_capture_reattach(). */
+static int remember(struct nr_capture *capture,
+		    const struct nr_open_options *options,
+		    const struct nr_msg_attach *request)
 {
-	int64_t left;
-
-	if (wait_ms < 0)
-		return step;
-	left = started + wait_ms - dial_clock_ms();
-	if (left <= 0)
+	capture->request = *request;
+	capture->reattach_ms = options->reattach_ms;
+	if (!options->socket)
 		return 0;
-	return left < step ? (int)left : step;
+	capture->path = strdup(options->socket);
+	return capture->path ? 0 : -ENOMEM;
+}
+
+static int open_patiently(struct nr_capture **capture,
+			  const struct nr_open_options *options,
+			  const struct nr_msg_attach *request)
+{
+	const struct words words = { options->error_text,
+				     options->error_text_size };
+	struct patience patience = patience_start(options->wait_ms);
+	int err;
+
+	do {
+		if (words.text && words.size)
+			words.text[0] = '\0';
+		err = capture_attach(capture, options->socket, request, &words);
+	} while ((err == -ECONNREFUSED || err == -ENOENT) &&
+		 patience_wait(&patience, -1));
+	return err;
 }
 
 int nr_capture_open(const char *channel, const struct nr_open_options *given,
@@ -206,29 +223,20 @@ int nr_capture_open(const char *channel, const struct nr_open_options *given,
 {
 	struct nr_open_options options;
 	struct nr_msg_attach request;
-	struct words words;
-	int64_t started = dial_clock_ms();
-	int step = WAIT_STEP_MIN_MS;
+	struct nr_capture *new;
 	int err = options_read(&options, given);
 
 	if (!err)
 		err = request_init(&request, channel, &options);
 	if (err || !capture)
 		return -EINVAL;
-	words = (struct words){ options.error_text, options.error_text_size };
-	for (;;) {
-		int nap;
-
-		if (words.text && words.size)
-			words.text[0] = '\0';
-		err = open_once(capture, options.socket, &request, &words);
-		if (err != -ECONNREFUSED && err != -ENOENT)
-			return err;
-		nap = next_step(step, options.wait_ms, started);
-		if (!nap)
-			return err;
-		dial_sleep_ms(nap);
-		step = step * 2 < WAIT_STEP_MAX_MS ? step * 2 :
-						     WAIT_STEP_MAX_MS;
-	}
+	err = open_patiently(&new, &options, &request);
+	if (err)
+		return err;
+	err = remember(new, &options, &request);
+	if (err)
+		capture_free(new);
+	else
+		*capture = new;
+	return err;
 }

@@ -43,8 +43,10 @@ static void held_drop(struct lane *lane, uint32_t place)
 		move_settle(lane->left);
 }
 
-static void current_drop(struct lane *lane)
+void lane_drop_current(struct lane *lane)
 {
+	if (!lane->block)
+		return;
 	lane->block = NULL;
 	held_drop(lane, lane->current);
 }
@@ -107,7 +109,7 @@ static void lane_give(struct nr_capture *capture, struct lane *lane,
 		.lane = (uint16_t)lane->number,
 		.seq = lane->next_seq + lane->seq_shift,
 		.gap = lane->gap,
-		.flags = is_last ? NR_BATCH_LAST_OF_BLOCK : 0,
+		.flags = lane->news | (is_last ? NR_BATCH_LAST_OF_BLOCK : 0),
 		.epoch = lane->block->epoch, /* settled with its first record */
 		.stride = lane->record_stride,
 		.records = block + lane->record_offset +
@@ -119,6 +121,7 @@ static void lane_give(struct nr_capture *capture, struct lane *lane,
 		.lane_state = lane,
 	};
 	lane->gap = 0;
+	lane->news = 0;
 	lane->read += count;
 	lane->next_seq += count;
 	if (is_last)
@@ -176,8 +179,7 @@ static void lane_end(struct nr_capture *capture, struct lane *lane,
 	size_t i;
 
 	lane->ended = end_errno(end);
-	if (lane->block)
-		current_drop(lane);
+	lane_drop_current(lane);
 	for (i = 0; severity[i] != lane->ended; i++)
 		if (severity[i] == capture->worst)
 			break;
@@ -208,7 +210,7 @@ static int block_next(struct nr_capture *capture, struct lane *lane,
 		return 1;
 	}
 	if (state & NR_BLOCK_CLOSED)
-		current_drop(lane);
+		lane_drop_current(lane);
 	return 0;
 }
 
@@ -382,7 +384,7 @@ void nr_capture_break(struct nr_capture *capture)
 		errno = saved_errno; /* full: so it is readable */
 }
 
-static void break_fd_clear(struct nr_capture *capture)
+void break_fd_clear(struct nr_capture *capture)
 {
 	uint64_t count;
 	ssize_t n = read(capture->break_fd, &count, sizeof(count));
@@ -390,7 +392,7 @@ static void break_fd_clear(struct nr_capture *capture)
 	(void)n; /* EAGAIN: the write is still to come */
 }
 
-static bool break_take(struct nr_capture *capture)
+bool break_take(struct nr_capture *capture)
 {
 	if (likely(!__atomic_load_n(&capture->broken, __ATOMIC_RELAXED)))
 		return false;
@@ -512,12 +514,27 @@ int nr_capture_recv(struct nr_capture *capture, struct nr_batch *batch,
 	return next_until(capture, batch, &deadline);
 }
 
+/* Returns 1, or why the loop ends; 0: it was told to. */
+static int loop_next(struct nr_capture *capture, struct nr_batch *batch)
+{
+	for (;;) {
+		int r = next_until(capture, batch, NULL);
+
+		if (likely(r >= 0) || !capture->reattach_ms ||
+		    !reattach_helps(r))
+			return r;
+		r = nr_capture_reattach(capture, capture->reattach_ms);
+		if (r)
+			return r == -EINTR ? 0 : r;
+	}
+}
+
 int nr_capture_loop(struct nr_capture *capture, nr_loop_fn fn, void *data)
 {
 	struct nr_batch batch;
 	int r;
 
-	while ((r = next_until(capture, &batch, NULL)) > 0) {
+	while ((r = loop_next(capture, &batch)) > 0) {
 		r = fn(&batch, data);
 		nr_batch_release(&batch);
 		if (r)

@@ -123,11 +123,15 @@ struct nr_open_options {
 	 *  nr_capture_arm() or nr_capture_recv() at least every half a second,
 	 *  and needs recvmsg, mmap, fstat, fcntl and sendmsg then. */
 	unsigned follow;
+	/** Not 0: nr_capture_loop() calls nr_capture_reattach() when the broker
+	 *  has gone, and waits so many ms for another one, -1: for ever. */
+	int reattach_ms;
 };
 
 #define NR_OPEN_OPTIONS_INIT                                                   \
 	{                                                                      \
-		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0   \
+		sizeof(struct nr_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  \
+			0                                                      \
 	}
 
 /**
@@ -148,6 +152,26 @@ int nr_capture_open(const char *channel, const struct nr_open_options *options,
 		    struct nr_capture **capture);
 
 /**
+ * Attaches a capture that has ended again, with the options it was opened with:
+ * after -EPIPE, -ESHUTDOWN (the next broker may be starting) or -ESTALE.
+ *
+ * @wait_ms: for the broker and the channel to be there, -1: for ever
+ *
+ * What went between the two is missing and nobody has counted it, and after a
+ * crash of the broker what was given already may come again: the first batch of
+ * each lane says so with NR_BATCH_REATTACHED. Sequence numbers and statistics
+ * go on. Batches that are held stay readable until they are released.
+ *
+ * nr_capture_fd() stays the same number, and is another connection: an epoll
+ * has lost it and needs it added again.
+ *
+ * Returns 0; -EINVAL if it has not ended so or is inherited; -EINTR after
+ * nr_capture_break(); why it had ended if nobody was there in time; or as
+ * nr_capture_open(). On error the capture is what it was: try again, or close.
+ */
+int nr_capture_reattach(struct nr_capture *capture, int wait_ms);
+
+/**
  * Writes down what another process needs to take over a capture.
  *
  * @spec: at least NR_SPEC_MAX bytes; gets one line of text
@@ -162,6 +186,10 @@ int nr_capture_open(const char *channel, const struct nr_open_options *options,
 int nr_capture_export(struct nr_capture *capture, char *spec, size_t size);
 
 #define NR_SPEC_MAX 1024
+/**
+ * The first capture that a parent process leaves; it is to call others
+ * NETRING_CAPTURE_2, NETRING_CAPTURE_3 ... `netring run` does.
+ */
 #define NR_CAPTURE_ENV "NETRING_CAPTURE"
 
 /**
@@ -183,7 +211,7 @@ int nr_capture_open_inherited(const char *spec, struct nr_capture **capture);
  */
 void nr_capture_close(struct nr_capture *capture);
 
-/** The name of the channel; "" for an inherited capture. Borrowed. */
+/** The name of the channel. Borrowed. */
 const char *nr_capture_channel(const struct nr_capture *capture);
 
 /** The number of lanes this capture reads, 1 to NR_LANES_MAX. */
@@ -208,6 +236,8 @@ int nr_capture_arm(struct nr_capture *capture);
 
 /** Set in nr_batch.flags: the block is full, this is the rest of it. */
 #define NR_BATCH_LAST_OF_BLOCK 1u
+/** ... the first of its lane after nr_capture_reattach(). */
+#define NR_BATCH_REATTACHED 2u
 
 /**
  * Packets to read: the records of one block that were published since the
@@ -221,7 +251,8 @@ struct nr_batch {
 	 *  for gaps. */
 	uint64_t seq;
 	/** Records lost to this capture between the batch before (of this
-	 *  lane) and this one. 0: none. */
+	 *  lane) and this one. 0: none, as far as is known (see
+	 *  NR_BATCH_REATTACHED). */
 	uint64_t gap;
 	uint32_t flags; /**< NR_BATCH_* */
 	/** Of a group: counts up when flows have moved between its members. */
@@ -349,7 +380,8 @@ typedef int (*nr_loop_fn)(struct nr_batch *batch, void *data);
  * Reads batches and hands them to @fn until it returns not 0 (that value is
  * returned), nr_capture_break() is called (returns 0) or the capture ends
  * (the error, as of nr_capture_next()). Stopping loses nothing: the loop may be
- * started again.
+ * started again. With options.reattach_ms the death of the broker does not end
+ * it, unless no other comes in that time.
  */
 int nr_capture_loop(struct nr_capture *capture, nr_loop_fn fn, void *data);
 

@@ -936,7 +936,9 @@ Test(client, a_child_takes_over_what_its_parent_exported)
 		if (nr_capture_open_inherited(NULL, &heir) ||
 		    nr_capture_lanes(heir) != 2 ||
 		    nr_capture_fd(heir) != nr_capture_fd(capture) ||
-		    fcntl(nr_capture_fd(heir), F_GETFD) != FD_CLOEXEC)
+		    fcntl(nr_capture_fd(heir), F_GETFD) != FD_CLOEXEC ||
+		    strcmp(nr_capture_channel(heir),
+			   nr_capture_channel(capture)) != 0)
 			_exit(1);
 		if (nr_capture_recv(heir, &batch, -1) != 1 || batch.gap != 2 ||
 		    batch.lane != 1 || batch.count != 3)
@@ -971,23 +973,27 @@ Test(client, refuses_a_spec_that_is_none_and_closes_nothing)
 	static const char *const bad[] = {
 		"",
 		"v1",
-		"v2:3,4,5:0,6,7,0,4096,0",
-		"v1:3,4,5",
-		"v1:3,4,5:",
-		"v1:3,4:0,6,7,0,4096,0",
-		"v1:3,4,5:0,6,7,0,4096",
-		"v1:3,4,5:0,6,7,0,4096,0,",
-		"v1:3,4,5:0,6,7,0,4096,0,7",
-		"v1:3,4,5:0,6,7,0,4096,0,8,9",
-		"v1:3,4,5:0,6,7,0,4096,0:",
-		"v1:3,4,5:0,6,7,0,4096,0 ",
-		"v1:-3,4,5:0,6,7,0,4096,0",
-		"v1: 3,4,5:0,6,7,0,4096,0",
-		"v1:3,4,5:0,6,7,0x0,4096,0",
-		"v1:4294967299,4,5:0,6,7,0,4096,0",
-		"v1:3,4,5:0,6,7,0,18446744073709551616,0",
-		"v1:3,4,5:0,6,6,0,4096,0",
-		"v1:3,4,5:0,6,7,0,4096,0:1,6,8,0,4096,0",
+		"v2:3,4,5:0,6,7,0,4096,0=x",
+		"v1:3,4,5=x",
+		"v1:3,4,5:=x",
+		"v1:3,4:0,6,7,0,4096,0=x",
+		"v1:3,4,5:0,6,7,0,4096=x",
+		"v1:3,4,5:0,6,7,0,4096,0,=x",
+		"v1:3,4,5:0,6,7,0,4096,0,7=x",
+		"v1:3,4,5:0,6,7,0,4096,0,8,9=x",
+		"v1:3,4,5:0,6,7,0,4096,0:=x",
+		"v1:3,4,5:0,6,7,0,4096,0 =x",
+		"v1:-3,4,5:0,6,7,0,4096,0=x",
+		"v1: 3,4,5:0,6,7,0,4096,0=x",
+		"v1:3,4,5:0,6,7,0x0,4096,0=x",
+		"v1:4294967299,4,5:0,6,7,0,4096,0=x",
+		"v1:3,4,5:0,6,7,0,18446744073709551616,0=x",
+		"v1:3,4,5:0,6,6,0,4096,0=x",
+		"v1:3,4,5:0,6,7,0,4096,0:1,6,8,0,4096,0=x",
+		"v1:3,4,5:0,6,7,0,4096,0",
+		"v1:3,4,5=x",
+		"v1:3,4,5:0,6,7,0,4096,0="
+		"a234567890123456789012345678901234567890123456789012345678901234",
 	};
 	struct nr_capture *capture = NULL;
 	unsigned fds = open_fds(), i;
@@ -998,10 +1004,10 @@ Test(client, refuses_a_spec_that_is_none_and_closes_nothing)
 			  "%s", bad[i]);
 	cr_assert(eq(int,
 		     nr_capture_open_inherited(
-			     "v1:903,904,905:0,906,907,0,4096,0", &capture),
+			     "v1:903,904,905:0,906,907,0,4096,0=x", &capture),
 		     -EBADF));
 	cr_assert(eq(int,
-		     nr_capture_open_inherited("v1:0,904,905:0,906,907,0,1,0",
+		     nr_capture_open_inherited("v1:0,904,905:0,906,907,0,1,0=x",
 					       &capture),
 		     -EBADF));
 	unsetenv(NR_CAPTURE_ENV);
@@ -1021,13 +1027,13 @@ Test(client, checks_what_it_inherits_as_it_checks_a_broker)
 	cr_assert(sscanf(spec, "v1:%d,%d,%d:0,%d,%d,", &socket, &pages, &wake,
 			 &arena, &ring) == 5);
 	fds = open_fds();
-	snprintf(swapped, sizeof(swapped), "v1:%d,%d,%d:0,%d,%d,%u,%u,%u",
+	snprintf(swapped, sizeof(swapped), "v1:%d,%d,%d:0,%d,%d,%u,%u,%u=x",
 		 socket, pages, wake, ring, arena, RING_MAP_OFFSET,
 		 RING_MAP_SIZE, RING_OFFSET);
 	cr_assert(eq(int, nr_capture_open_inherited(swapped, &heir), -EPROTO));
-	snprintf(swapped, sizeof(swapped), "v1:%d,%d,%d:0,%d,%d,%u,%u,%u", wake,
-		 pages, socket, arena, ring, RING_MAP_OFFSET, RING_MAP_SIZE,
-		 RING_OFFSET);
+	snprintf(swapped, sizeof(swapped), "v1:%d,%d,%d:0,%d,%d,%u,%u,%u=x",
+		 wake, pages, socket, arena, ring, RING_MAP_OFFSET,
+		 RING_MAP_SIZE, RING_OFFSET);
 	cr_assert(eq(int, nr_capture_open_inherited(swapped, &heir), -EPROTO));
 	cr_assert(eq(uint, open_fds(), fds));
 	done(capture);
