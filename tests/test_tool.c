@@ -396,7 +396,7 @@ Test(tool, wrong_usage_is_status_2_and_says_what_is_right)
 		const char *arguments, *words;
 	} wrong[] = {
 		{ "", "a verb is missing" },
-		{ "look", "there are list, stat and dump" },
+		{ "look", "there are list, stat, dump, run and reload" },
 		{ "--frobnicate", "--help" },
 		{ "list x", "list takes no argument" },
 		{ "stat a b", "one channel" },

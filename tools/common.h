@@ -18,6 +18,10 @@ enum status {
 	STATUS_NO_CHANNEL = 4,
 	STATUS_NOT_ALLOWED = 5,
 	STATUS_FULL = 6,
+	/* `netring run`: the others are the command's */
+	STATUS_NOT_RUN = 125,
+	STATUS_NOT_EXECUTABLE = 126,
+	STATUS_NOT_FOUND = 127,
 };
 
 /* An escaped string is at most four times as long. */

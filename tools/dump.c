@@ -33,6 +33,7 @@ struct values {
 	uint64_t budget;
 	const char *group;
 	bool follow;
+	uint64_t reattach_ms; /* OPTION_NOT_GIVEN, OPTION_FOR_EVER */
 };
 
 #define LANE_ALL UINT64_MAX
@@ -57,6 +58,8 @@ static const struct option_spec options[] = {
 	  "share the packets with others of this user and group" },
 	{ "follow", 0, OPTION_FLAG, AT(follow), 0, 0, NULL,
 	  "go on when the channel is changed by a reload" },
+	{ "reattach", 0, OPTION_LIMIT, AT(reattach_ms), 0, 86400000, "SECONDS",
+	  "attach again when the broker has gone; default for ever" },
 	{ 0 },
 };
 
@@ -74,6 +77,7 @@ struct dump {
 	uint64_t dumped;
 	uint64_t gaps;
 	uint64_t lost_in_gaps;
+	uint64_t reattached;
 
 	bool is_over;
 	enum status status; /* when it is */
@@ -248,6 +252,15 @@ static void gap_note(struct dump *dump, uint64_t lost)
 		printf("-- gap: %" PRIu64 " packets lost here --\n", lost);
 }
 
+/* How many were lost, the broker that died knew; it may also give some twice.
+ */
+static void reattached_note(const struct dump *dump)
+{
+	if (!dump->values.write)
+		printf("-- attached again: packets before may be missing, or "
+		       "come twice --\n");
+}
+
 /* ------------------------------------------------------------ packets */
 
 /* The first batch, and any after it that is of another link type. */
@@ -293,6 +306,8 @@ static void packet_take(struct dump *dump, const struct nr_batch *batch,
 
 static void batch_take(struct dump *dump, const struct nr_batch *batch)
 {
+	if (batch->flags & NR_BATCH_REATTACHED)
+		reattached_note(dump);
 	if (batch->gap)
 		gap_note(dump, batch->gap);
 	if (!dump->has_packets || batch->link_type != dump->link_type)
@@ -315,6 +330,28 @@ static void capture_ended(struct dump *dump, int err)
 	}
 }
 
+/* Returns 0 if it goes on, or what ends it. */
+static int reattach(struct dump *dump, int err)
+{
+	uint64_t ms = dump->values.reattach_ms;
+
+	if (ms == OPTION_NOT_GIVEN ||
+	    (err != -EPIPE && err != -ESHUTDOWN && err != -ESTALE))
+		return err;
+	note(dump, "%s: waiting to attach again", nr_strerror(err));
+	output_flush(dump);
+	if (dump->is_over)
+		return 0;
+	err = nr_capture_reattach(dump->capture,
+				  ms == OPTION_FOR_EVER ? -1 : (int)ms);
+	if (err)
+		return err == -EINTR ? 0 : err;
+	dump->reattached++;
+	note(dump, "attached again: what came in between is missing, and some "
+		   "may come twice");
+	return 0;
+}
+
 static void dump_read(struct dump *dump)
 {
 	struct nr_batch batch;
@@ -328,6 +365,8 @@ static void dump_read(struct dump *dump)
 				break;
 			n = nr_capture_recv(dump->capture, &batch, -1);
 		}
+		if (n < 0)
+			n = reattach(dump, n);
 		if (n < 0)
 			capture_ended(dump, n);
 		if (n <= 0)
@@ -419,6 +458,11 @@ static void dump_counts(struct dump *dump)
 	if (stats.counts_shown)
 		fprintf(stderr, ", of %" PRIu64 " seen", stats.seen);
 	fputc('\n', stderr);
+	if (dump->reattached)
+		note(dump,
+		     "attached again %" PRIu64 " times: what came in between "
+		     "is in no count",
+		     dump->reattached);
 	if (dump->values.write && dump->gaps)
 		note(dump,
 		     "%" PRIu64 " gaps between these, %" PRIu64
@@ -455,7 +499,8 @@ static enum status dump_run(const struct verb *verb, int argc, char **argv,
 			    const char *socket)
 {
 	struct arguments arguments = { .socket = socket };
-	struct dump dump = { .values.lane = LANE_ALL };
+	struct dump dump = { .values = { .lane = LANE_ALL,
+					 .reattach_ms = OPTION_NOT_GIVEN } };
 	enum status status;
 
 	switch (options_parse(verb, argc, argv, &dump.values, &arguments)) {
@@ -499,6 +544,10 @@ const struct verb dump_verb = {
 		"and what is in it. Lost packets are marked where they are missing.\n"
 		"SIGINT and SIGTERM end it, with what was written intact, and counts on\n"
 		"stderr; so does the end of a replayed file or of the broker: status 0.\n"
+		"With --reattach the end of the broker ends nothing until SECONDS have gone\n"
+		"by without another. What comes in between is missing and counted by\n"
+		"nobody, and what a broker had in hand when it died may come twice: the\n"
+		"place is marked.\n"
 		"netring --help lists the others.\n",
 	.takes_channel = true,
 	.run = dump_run,

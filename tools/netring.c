@@ -10,7 +10,7 @@
 #include "verbs.h"
 
 static const struct verb *const verbs[] = { &list_verb, &stat_verb, &dump_verb,
-					    &reload_verb };
+					    &run_verb, &reload_verb };
 
 struct values {
 	bool version;
@@ -35,8 +35,10 @@ static const struct verb command = {
 		"  list   the channels that you may attach to\n"
 		"  stat   what sources, channels and captures have seen and lost\n"
 		"  dump   the packets of a channel, as text or as a pcap file\n"
+		"  run    a command in a jail, with channels attached\n"
+		"  reload the broker reads its configuration again (root)\n"
 		"\n"
-		"Exit status:\n"
+		"Exit status (of run: the command's):\n"
 		"  0  success\n"
 		"  1  failed: could not write, the broker is gone, ...\n"
 		"  2  wrong usage, or a filter that does not compile\n"
@@ -52,9 +54,10 @@ static enum status verb_run(int argc, char **argv, const char *socket)
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
 		if (strcmp(argv[0], verbs[i]->name) == 0)
 			return verbs[i]->run(verbs[i], argc, argv, socket);
-	return options_wrong(&command,
-			     "%s: no such verb; there are list, stat and dump",
-			     argv[0]);
+	return options_wrong(
+		&command,
+		"%s: no such verb; there are list, stat, dump, run and reload",
+		argv[0]);
 }
 
 static enum status command_run(const struct verb *verb, int argc, char **argv,

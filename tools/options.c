@@ -28,6 +28,7 @@ static int argument_of(const struct option_spec *spec)
 	case OPTION_FLAG:
 		return no_argument;
 	case OPTION_INTERVAL:
+	case OPTION_LIMIT:
 		return optional_argument;
 	default:
 		return required_argument;
@@ -80,7 +81,7 @@ static void help_print(const struct verb *verb)
 	for (const struct option_spec *o = verb->options; o->name; o++) {
 		char argument[32] = "";
 
-		if (o->kind == OPTION_INTERVAL)
+		if (argument_of(o) == optional_argument)
 			snprintf(argument, sizeof(argument), "[=%s]",
 				 o->argument);
 		else if (o->argument)
@@ -134,11 +135,25 @@ static bool seconds_are(const char *text, const struct option_spec *spec,
 	return *ms >= spec->min;
 }
 
+static bool list_add(const struct verb *verb, const struct option_spec *spec,
+		     const char *text, struct option_list *list)
+{
+	const unsigned most = sizeof(list->values) / sizeof(list->values[0]);
+
+	if (list->count == most) {
+		options_wrong(verb, "--%s: at most %u of them", spec->name,
+			      most);
+		return false;
+	}
+	list->values[list->count++] = text;
+	return true;
+}
+
 static bool value_set(const struct verb *verb, const struct option_spec *spec,
 		      const char *text, void *values)
 {
 	char *at = (char *)values + spec->offset;
-	uint64_t number = 1000;
+	uint64_t number = spec->kind == OPTION_LIMIT ? OPTION_FOR_EVER : 1000;
 	bool ok = true;
 
 	switch (spec->kind) {
@@ -157,8 +172,11 @@ static bool value_set(const struct verb *verb, const struct option_spec *spec,
 				spec->name, text, (unsigned long long)spec->min,
 				(unsigned long long)spec->max);
 		break;
+	case OPTION_LIST:
+		return list_add(verb, spec, text, (void *)at);
 	case OPTION_SECONDS:
 	case OPTION_INTERVAL:
+	case OPTION_LIMIT:
 		ok = !text || seconds_are(text, spec, &number);
 		if (!ok)
 			options_wrong(verb,

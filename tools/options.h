@@ -16,6 +16,16 @@ enum option_kind {
 	OPTION_NUMBER,	 /* uint64_t, min to max */
 	OPTION_SECONDS,	 /* uint64_t, in ms; min to max in ms */
 	OPTION_INTERVAL, /* the same; the argument may be left out: 1 s */
+	OPTION_LIMIT,	 /* the same; left out: OPTION_FOR_EVER */
+	OPTION_LIST,	 /* struct option_list; may be given several times */
+};
+
+#define OPTION_FOR_EVER UINT64_MAX
+#define OPTION_NOT_GIVEN (UINT64_MAX - 1) /* for the verb to begin with */
+
+struct option_list {
+	const char *values[16];
+	unsigned count;
 };
 
 struct option_spec {

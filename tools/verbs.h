@@ -9,5 +9,6 @@ extern const struct verb list_verb;
 extern const struct verb stat_verb;
 extern const struct verb dump_verb;
 extern const struct verb reload_verb;
+extern const struct verb run_verb;
 
 #endif
