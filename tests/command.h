@@ -24,6 +24,12 @@ struct command {
 __attribute__((format(printf, 3, 4))) void
 command_start(struct command *command, uid_t uid, const char *format, ...);
 
+/*
+ * Copies what other users need to run netring, netring-sensor and netring-probe
+ * into test_dir()/bin; done when one starts a command.
+ */
+void command_lend(void);
+
 /* Waits for its end. Returns its status. */
 int command_wait(struct command *command);
 
