@@ -115,6 +115,8 @@ static long try_attach(void)
 	struct nr_capture *second;
 	int err = nr_capture_open("trace", NULL, &second);
 
+	if (!err)
+		nr_capture_close(second);
 	errno = -err;
 	return err ? -1 : 0;
 }
