@@ -138,9 +138,6 @@ static const struct {
 	{ "connect", "EPERM", NULL },
 	{ "attach", "EPERM", "ok" },
 	{ "send", "EPERM", NULL },
-	{ "dup", "EPERM", "ok" },
-	{ "dup-fcntl", "EPERM", "ok" },
-	{ "limit", "EPERM", "ok" },
 	{ "fork", "EPERM", "ok" },
 	{ "kill", "EPERM", "ok" },
 	{ "kill-all", "EPERM", "ok" },
@@ -158,9 +155,10 @@ static const struct {
 	{ "setuid", "EPERM", NULL },
 	{ "exec", "EPERM", NULL },
 	{ "exec-again", "EPERM", NULL },
-	{ "exec-descriptors", "EBADF", NULL },
-	{ "fill-descriptors", "EMFILE", NULL },
-	{ "exec-descriptors-again", "EBADF", NULL },
+	{ "exec-at", "ENOSYS", NULL },
+	{ "exec-descriptor", "ENOSYS", NULL },
+	{ "filter", "EPERM", NULL },
+	{ "filter-prctl", "EPERM", NULL },
 };
 
 static void check_jailed(void)

@@ -5,23 +5,26 @@
  * memory, writing to what is open, and leaving need. Any other call fails with
  * EPERM, so that the command can say what it missed.
  *
- * Seccomp has to let the command in and nothing else. It knows only numbers, so
- * it lets through the execution of one descriptor, which the execution closes,
- * and whose number lies beyond RLIMIT_NOFILE: nobody can ever have it again.
+ * Seccomp has to let the command in, and nothing after it. A filter cannot
+ * count, and what it sees of a path is a pointer; but it can leave the decision
+ * to whoever listens. That is a thread, which says yes once; the execution ends
+ * it and closes the listener, and where nobody listens the answer is ENOSYS.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
 #include <seccomp.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,9 +44,6 @@
 #define READ LANDLOCK_ACCESS_FS_READ_FILE
 #define EXECUTE LANDLOCK_ACCESS_FS_EXECUTE
 #define LIST LANDLOCK_ACCESS_FS_READ_DIR
-
-/* What the command is executed by; it has as many descriptors at most. */
-#define COMMAND_FD 1000
 
 /* Of what version each right is; headers may be older than the kernel. */
 static uint64_t all_rights(long version)
@@ -239,7 +239,7 @@ static const struct {
 	{ SCMP_SYS(prlimit64), 2, EXACTLY, 0 },
 };
 
-static int allow_forms(scmp_filter_ctx filter, int command)
+static int allow_forms(scmp_filter_ctx filter)
 {
 	int err = 0;
 
@@ -254,14 +254,13 @@ static int allow_forms(scmp_filter_ctx filter, int command)
 			filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
 			SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()));
 	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW,
-				       SCMP_SYS(execveat), 2,
-				       SCMP_A0(SCMP_CMP_EQ, (uint64_t)command),
-				       SCMP_A4(SCMP_CMP_EQ, AT_EMPTY_PATH));
+		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
+				       SCMP_SYS(execveat), 0);
 	return err;
 }
 
-static int enter_seccomp(int command)
+/* Returns the listener, or -errno. */
+static int enter_seccomp(void)
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int err = 0;
@@ -271,14 +270,38 @@ static int enter_seccomp(int command)
 	for (size_t i = 0; i < sizeof(calls) / sizeof(*calls) && !err; i++)
 		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
 	if (!err)
-		err = allow_forms(filter, command);
+		err = allow_forms(filter);
 	if (!err)
 		err = seccomp_load(filter);
-	seccomp_release(filter);
-	return err;
+	/* Not released: the listener is its. */
+	return err ? err : seccomp_notify_fd(filter);
 }
 
-/* ------------------------------------------------------------------ enter */
+/* ----------------------------------------------------------------- the door */
+
+static struct door {
+	sem_t is_shut;
+	int listener;
+} door;
+
+/* Outside of the jail, as long as it is there. */
+__attribute__((noreturn)) static void *open_door(void *data)
+{
+	struct seccomp_notif *request;
+	struct seccomp_notif_resp *answer;
+
+	(void)data;
+	while (sem_wait(&door.is_shut))
+		;
+	if (seccomp_notify_alloc(&request, &answer) == 0 &&
+	    seccomp_notify_receive(door.listener, request) == 0) {
+		answer->id = request->id;
+		answer->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+		seccomp_notify_respond(door.listener, answer);
+	}
+	for (;;)
+		pause();
+}
 
 static int drop_capabilities(void)
 {
@@ -294,32 +317,22 @@ static int drop_capabilities(void)
 	return 0;
 }
 
-/* To a number beyond all that can be opened from now on; returns that. */
-static int put_away(int command)
+int jail_enter(int jail)
 {
-	struct rlimit limit;
-	int fd = COMMAND_FD;
+	pthread_t thread;
+	int err;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit))
+	if (sem_init(&door.is_shut, 0, 0))
 		return -errno;
-	if (limit.rlim_max <= COMMAND_FD)
-		fd = (int)limit.rlim_max - 1;
-	limit.rlim_cur = (rlim_t)fd + 1;
-	if (setrlimit(RLIMIT_NOFILE, &limit) ||
-	    fcntl(command, F_DUPFD_CLOEXEC, fd) < 0)
-		return -errno;
-	limit = (struct rlimit){ (rlim_t)fd, (rlim_t)fd };
-	return setrlimit(RLIMIT_NOFILE, &limit) ? -errno : fd;
-}
-
-int jail_enter(int jail, int command)
-{
-	int fd = put_away(command);
-	int err = fd < 0 ? fd : drop_capabilities();
-
+	err = -pthread_create(&thread, NULL, open_door, NULL);
+	if (!err)
+		err = drop_capabilities();
 	if (!err && syscall(SYS_landlock_restrict_self, jail, 0))
 		err = -errno;
-	if (!err)
-		err = enter_seccomp(fd);
-	return err ? err : fd;
+	if (err)
+		return err;
+	door.listener = enter_seccomp();
+	if (door.listener < 0)
+		return door.listener;
+	return sem_post(&door.is_shut) ? -errno : 0;
 }

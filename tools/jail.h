@@ -16,10 +16,10 @@ int jail_allow_reading(int jail, const char *path);
 int jail_allow_command(int jail, int command);
 
 /*
- * Gives up all capabilities and what the jail does not let through: for good,
- * and for all that is started here. Returns a descriptor of @command, and what
- * is left to do is one execveat(descriptor, "", ..., AT_EMPTY_PATH); or -errno.
+ * Gives up all capabilities and what the jail does not let through, for good.
+ * What is left to do is one execveat(), of what was allowed. Returns 0 or
+ * -errno.
  */
-int jail_enter(int jail, int command);
+int jail_enter(int jail);
 
 #endif

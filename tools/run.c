@@ -53,7 +53,7 @@ struct run {
 	char **command;
 	struct identity identity;
 	int jail;
-	int fd; /* of the command */
+	int program; /* a descriptor of it */
 };
 
 /* ------------------------------------------------------------ the command */
@@ -126,10 +126,10 @@ static enum status command_find(struct run *run)
 {
 	const char *name = run->command[0];
 
-	run->fd = program_search(name);
-	if (run->fd < 0)
-		return command_refused(name, -run->fd);
-	if (!is_script(run->fd))
+	run->program = program_search(name);
+	if (run->program < 0)
+		return command_refused(name, -run->program);
+	if (!is_script(run->program))
 		return STATUS_OK;
 	complain("%s: is a script: run its interpreter, and let it --read the "
 		 "script and its own files",
@@ -206,7 +206,7 @@ static enum status jail_make(struct run *run)
 			return STATUS_NOT_RUN;
 		}
 	}
-	err = jail_allow_command(run->jail, run->fd);
+	err = jail_allow_command(run->jail, run->program);
 	if (!err)
 		return STATUS_OK;
 	complain("%s: %s", run->command[0], strerror(-err));
@@ -265,20 +265,20 @@ static enum status run_prepare(struct run *run)
 	return status;
 }
 
-/* Behind the door there is only write() and _exit() to complain with. */
-static enum status run_become(struct run *run)
+/* Once in the jail there is only write() and _exit() to complain with. */
+__attribute__((noreturn)) static void run_become(struct run *run)
 {
-	int fd;
+	int err;
 
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
 	fflush(NULL);
-	fd = jail_enter(run->jail, run->fd);
-	if (fd < 0) {
-		complain("the jail: %s", strerror(-fd));
+	err = jail_enter(run->jail);
+	if (err) {
+		complain("the jail: %s", strerror(-err));
 		_exit(STATUS_NOT_RUN);
 	}
-	execveat(fd, "", run->command, environ, AT_EMPTY_PATH);
+	execveat(run->program, "", run->command, environ, AT_EMPTY_PATH);
 	_exit((int)command_refused(run->command[0], errno));
 }
 
@@ -314,7 +314,7 @@ static enum status run_run(const struct verb *verb, int argc, char **argv,
 		return STATUS_NOT_RUN;
 	status = run_prepare(&run);
 	if (status == STATUS_OK)
-		status = run_become(&run);
+		run_become(&run);
 	free(run.channels);
 	return status;
 }
@@ -341,7 +341,7 @@ const struct verb run_verb = {
 		"    open, opening to read, waiting, clocks, its own signals, exit. Any\n"
 		"    other fails with EPERM: socket, connect, execve, ptrace, kill, fork,\n"
 		"    threads too. So it cannot follow a reload, nor attach again.\n"
-		"COMMAND is a program, not a script; at most 1000 files are open in it.\n"
+		"COMMAND is a program, not a script.\n"
 		"It is run in place of netring: signals and exit status are its own, but\n"
 		"  125  netring failed: the broker refused, no such user, wrong usage ...\n"
 		"  126  COMMAND cannot be executed\n"
