@@ -55,7 +55,8 @@
  *
  * The errors that end a capture (-EPIPE to -EIDRM, and -EPROTO) come after the
  * last packet has been read, each time again; batches that are held stay
- * readable.
+ * readable. After -EPIPE, -ESHUTDOWN and -ESTALE nr_capture_reattach() may
+ *help.
  *
  * Threads. The library starts none and has no globals. A capture belongs to
  * one thread at a time; different captures are independent. A batch may be

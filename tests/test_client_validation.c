@@ -992,8 +992,8 @@ Test(client, refuses_a_spec_that_is_none_and_closes_nothing)
 		"v1:3,4,5:0,6,7,0,4096,0:1,6,8,0,4096,0=x",
 		"v1:3,4,5:0,6,7,0,4096,0",
 		"v1:3,4,5=x",
-		"v1:3,4,5:0,6,7,0,4096,0="
-		"a234567890123456789012345678901234567890123456789012345678901234",
+		/* a name of 64 characters */
+		"v1:3,4,5:0,6,7,0,4096,0=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
 	struct nr_capture *capture = NULL;
 	unsigned fds = open_fds(), i;

@@ -445,8 +445,9 @@ Test(tool, output_that_cannot_be_written_is_status_1)
 Test(tool, every_program_tells_its_version_and_explains_itself)
 {
 	static const char *const programs[] = {
-		"netring",	"netring list", "netring stat",
-		"netring dump", "netringd",	"netring-traffic",
+		"netring",	   "netring list", "netring stat",
+		"netring dump",	   "netring run",  "netringd",
+		"netring-traffic",
 	};
 
 	for (size_t i = 0; i < sizeof(programs) / sizeof(programs[0]); i++) {

@@ -252,7 +252,7 @@ static int allow_forms(scmp_filter_ctx filter)
 	if (!err)
 		err = seccomp_rule_add(
 			filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-			SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid()));
+			SCMP_A0(SCMP_CMP_EQ, (uint64_t)getpid(), 0));
 	if (!err)
 		err = seccomp_rule_add(filter, SCMP_ACT_NOTIFY,
 				       SCMP_SYS(execveat), 0);
