@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * What the engine may ask of the warden: a request is checked for its length,
+ * its verb and its ranges; on anything else the warden ends, and the engine
+ * with it.
+ */
+#include "warden_verbs.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <netring/layout.h>
+
+#include "log.h"
+#include "warden_offload.h"
+
+#define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
+
+void warden_surprise(const struct warden *warden, const char *what)
+{
+	log_error("the engine asked for something impossible (%s): stopping",
+		  what);
+	kill(warden->engine, SIGKILL);
+	offload_restore();
+	unlink(warden->options->config->socket);
+	exit(1);
+}
+
+static const struct config_source *
+requested_source(const struct warden *warden,
+		 const struct priv_request *request,
+		 enum config_backend backend)
+{
+	const struct config *config = warden->options->config;
+
+	if (request->source >= config->source_count ||
+	    config->sources[request->source].backend != (uint32_t)backend)
+		warden_surprise(warden, "source");
+	return &config->sources[request->source];
+}
+
+static struct packet_socket *requested_lane(struct warden *warden,
+					    const struct priv_request *request)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_PACKET);
+
+	if (request->interface >= source->interface_count ||
+	    request->lane >= source->lanes)
+		warden_surprise(warden, "lane");
+	return &warden->sockets[request->source]
+			       [request->interface * source->lanes +
+				request->lane];
+}
+
+static int asroot_open(struct warden *warden,
+		       const struct priv_request *request,
+		       struct priv_reply *reply, int *fds)
+{
+	struct packet_socket *socket = requested_lane(warden, request);
+	const struct config_source *source =
+		&warden->options->config->sources[request->source];
+	int err;
+
+	if (source->offloads_off)
+		offload_off(source->interfaces[request->interface]);
+	err = asroot_packet_open(source, request->interface, request->lane,
+				 socket, socket - request->lane, reply);
+	if (err)
+		return err;
+	fds[0] = socket->fd;
+	fds[1] = socket->epoll_fd;
+	return 2;
+}
+
+static int asroot_start(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_PACKET);
+	struct packet_socket *socket = warden->sockets[request->source];
+	int err = 0;
+
+	(void)reply;
+	(void)fds;
+	for (uint32_t i = 0; i < source->interface_count * source->lanes; i++)
+		if (!err && socket[i].fd >= 0)
+			err = asroot_packet_start(source, &socket[i]);
+	return err;
+}
+
+static int asroot_stats(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct packet_socket *socket = requested_lane(warden, request);
+	int err = asroot_packet_stats(socket);
+
+	(void)fds;
+	reply->stats.packets = socket->packets;
+	reply->stats.drops = socket->drops;
+	reply->stats.freezes = socket->freezes;
+	return err;
+}
+
+static int asroot_error(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct packet_socket *socket = requested_lane(warden, request);
+
+	(void)fds;
+	if (socket->fd < 0)
+		return -EBADF;
+	asroot_packet_error(&warden->options->config->sources[request->source],
+			    request->interface, socket, reply);
+	return 0;
+}
+
+/* A lane of an AF_XDP source, as a request names it. */
+struct xdp_lane {
+	const struct config_source *source;
+	struct xdp_socket *socket;
+	struct redirection *redirection;
+};
+
+static struct xdp_lane requested_xdp(struct warden *warden,
+				     const struct priv_request *request)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_XDP);
+
+	if (request->interface >= source->interface_count ||
+	    request->lane >= source->lanes)
+		warden_surprise(warden, "lane");
+	return (struct xdp_lane){
+		.source = source,
+		.socket = &warden->xdp_sockets[request->source]
+					      [request->interface *
+						       source->lanes +
+					       request->lane],
+		.redirection = &warden->redirections[request->source]
+						    [request->interface],
+	};
+}
+
+static int asroot_xopen(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+	int err = asroot_xdp_open(lane.source, request->interface,
+				  request->lane, request->count != 0,
+				  lane.socket, lane.redirection, reply);
+
+	if (err)
+		return err;
+	fds[0] = lane.socket->fd;
+	fds[1] = lane.socket->umem.fd;
+	return 2;
+}
+
+static int asroot_xtake(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)reply;
+	(void)fds;
+	return asroot_xdp_take(lane.source, request->lane, lane.socket,
+			       lane.redirection, request->count != 0);
+}
+
+static int asroot_xstats(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)fds;
+	return asroot_xdp_stats(lane.socket, lane.redirection,
+				lane.source->interfaces[request->interface],
+				reply);
+}
+
+static int asroot_xlink(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+
+	(void)fds;
+	asroot_xdp_link(lane.source, request->interface, lane.socket, reply);
+	return 0;
+}
+
+static int asroot_return_pages(struct warden *warden,
+			       const struct priv_request *request,
+			       struct priv_reply *reply, int *fds)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+
+	(void)reply;
+	if (request->count < 1 || request->count > NR_LANES_MAX)
+		warden_surprise(warden, "return pages");
+	if (request->count > RETURN_PAGES_MAX - warden->pages_made)
+		return -ENOSPC;
+	fds[0] = bpf_map_create(BPF_MAP_TYPE_ARRAY, "netring_return",
+				sizeof(uint32_t), NR_PAGE, request->count,
+				&opts);
+	if (fds[0] < 0)
+		return fds[0];
+	warden->pages_made += request->count;
+	return 1;
+}
+
+static int asroot_replay(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_REPLAY);
+
+	(void)reply;
+	fds[0] = open(source->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fds[0] < 0 ? -errno : 1;
+}
+
+static int asroot_ready(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	(void)request;
+	(void)reply;
+	(void)fds;
+	warden->engine_was_ready = true;
+	return 0;
+}
+
+/*
+ * All that the engine can have done. Each returns the number of descriptors
+ * to send, or -errno; is_lent: they stay the warden's.
+ */
+static const struct verb {
+	int (*act)(struct warden *warden, const struct priv_request *request,
+		   struct priv_reply *reply, int *fds);
+	bool is_lent;
+} verbs[PRIV_VERBS] = {
+	[PRIV_PACKET_OPEN] = { asroot_open, true },
+	[PRIV_PACKET_START] = { asroot_start, false },
+	[PRIV_PACKET_STATS] = { asroot_stats, false },
+	[PRIV_PACKET_ERROR] = { asroot_error, false },
+	[PRIV_XDP_OPEN] = { asroot_xopen, true },
+	[PRIV_XDP_TAKE] = { asroot_xtake, false },
+	[PRIV_XDP_STATS] = { asroot_xstats, false },
+	[PRIV_XDP_LINK] = { asroot_xlink, false },
+	[PRIV_RETURN_PAGES] = { asroot_return_pages, false },
+	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
+	[PRIV_READY] = { asroot_ready, false },
+	[PRIV_RELOAD] = { asroot_reload, false },
+};
+
+static void send_reply(struct warden *warden, const struct priv_reply *reply,
+		       const int *fds, unsigned fd_count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(PRIV_FDS_MAX * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)reply,
+			     .iov_len = sizeof(*reply) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg = &control.align;
+
+	if (fd_count > 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
+	}
+	/* An engine that died meanwhile is noticed by its SIGCHLD. */
+	(void)sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL);
+}
+
+void warden_serve_request(struct warden *warden)
+{
+	struct priv_request request;
+	struct priv_reply reply = { 0 };
+	int fds[PRIV_FDS_MAX], n;
+	ssize_t length = recv(warden->engine_socket, &request, sizeof(request),
+			      MSG_DONTWAIT | MSG_TRUNC);
+
+	if (length <= 0)
+		return; /* its death; SIGCHLD says so too */
+	if (length != sizeof(request))
+		warden_surprise(warden, "length");
+	if (request.verb >= PRIV_VERBS || !verbs[request.verb].act)
+		warden_surprise(warden, "verb");
+	n = verbs[request.verb].act(warden, &request, &reply, fds);
+	reply.verb = request.verb;
+	reply.status = n < 0 ? n : 0;
+	send_reply(warden, &reply, fds, n < 0 ? 0 : (unsigned)n);
+	for (int i = 0; i < n && !verbs[request.verb].is_lent; i++)
+		close(fds[i]);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the files of the warden share: its state, and how it serves a request.
+ */
+#ifndef NETRINGD_WARDEN_VERBS_H
+#define NETRINGD_WARDEN_VERBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <netring/proto.h>
+
+#include "priv.h"
+#include "warden.h"
+#include "warden_packet.h"
+#include "warden_redirect.h"
+#include "warden_xdp.h"
+
+#define LANES_MAX (CONFIG_INTERFACES_MAX * NR_LANES_MAX)
+
+struct warden {
+	struct warden_options *options;
+	int engine_socket;
+	pid_t engine;
+	int signals;
+	bool engine_was_ready;
+	bool is_stopping;
+	bool was_told; /* the engine, to stop */
+	uint32_t pages_made;
+	struct packet_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	struct xdp_socket xdp_sockets[CONFIG_SOURCES_MAX][LANES_MAX];
+	struct redirection redirections[CONFIG_SOURCES_MAX]
+				       [CONFIG_INTERFACES_MAX];
+};
+
+/* Ends the engine and the warden: @what cannot have been asked by ours. */
+__attribute__((noreturn)) void warden_surprise(const struct warden *warden,
+					       const char *what);
+
+/* Takes a request of the engine, if there is one, and answers it. */
+void warden_serve_request(struct warden *warden);
+
+/* warden_reload.c: the verb PRIV_RELOAD. */
+int asroot_reload(struct warden *warden, const struct priv_request *request,
+		  struct priv_reply *reply, int *fds);
+
+#endif
