@@ -105,26 +105,11 @@ static int check_quotas(struct session *session, const struct terms *terms)
 static int make_arenas(struct control_channel *channel,
 		       const struct terms *terms)
 {
-	const struct config_channel *config = channel->config;
 	int err = 0;
 
-	for (uint32_t i = 0; i < terms->lane_count && !err; i++) {
-		struct arena **arena = &channel->arenas[terms->first_lane + i];
-		struct lane *lane =
-			&channel->source->lanes[terms->first_lane + i];
-		bool small_pages = channel->source->config->small_pages;
-
-		if (*arena)
-			continue;
-		if (lane->frames && config_channel_is_whole(config))
-			err = arena_new_loaned(arena, lane->frames,
-					       config->show_counts,
-					       small_pages);
-		else
-			err = arena_new(arena, config->arena_size,
-					config->block_size, config->guaranteed,
-					config->show_counts, small_pages);
-	}
+	for (uint32_t i = 0; i < terms->lane_count && !err; i++)
+		err = control_channel_make_arena(channel,
+						 terms->first_lane + i);
 	return err;
 }
 

@@ -149,8 +149,8 @@ static int add_sources(struct control *control)
 	struct control_source **link = &control->sources;
 
 	for (uint32_t i = 0; i < config->source_count; i++) {
-		*link = control_source_new(control, &config->sources[i], i);
-		if (!*link)
+		*link = control_source_new(config, i, 0);
+		if (!*link || control_source_open(control, *link))
 			return -EIO;
 		link = &(*link)->next;
 	}

@@ -35,12 +35,19 @@ struct link {
 struct control_source {
 	struct control_source *next;
 	const struct config_source *config; /* its own copy */
-	uint32_t index;			    /* in the warden's configuration */
+	uint32_t index; /* the warden's; from PRIV_NEXT on: of the next */
 	bool is_removed;
+	bool is_refitting; /* it waits for its captures to follow, see refit.h
+			    */
+	uint32_t percent;  /* of its frames, set aside */
 	struct lane_command gone; /* behind the last that its lanes have said */
 	uint32_t lane_count;
 	struct lane *lanes; /* by interface, then by its lanes */
 	struct link links[CONFIG_INTERFACES_MAX];
+	/* Of AF_XDP: of each lane, and what it is to have with its next socket
+	 */
+	struct frames *frames[NR_LANES_MAX];
+	struct frames *next_frames[NR_LANES_MAX];
 };
 
 struct control_channel {
@@ -50,9 +57,11 @@ struct control_channel {
 	struct control_source *source;
 	bool is_retired; /* removed or replaced: nobody can attach any more */
 	uint32_t capture_count;
-	uint32_t pending; /* lanes that have not let go of it */
+	uint32_t pending; /* lanes that have not taken it, or let go of it */
 	uint32_t ending;  /* lanes that have not ended its captures */
-	struct arena *arenas[NR_LANES_MAX]; /* of its lanes, made on demand */
+	unsigned end;	  /* NR_END_*: why they end */
+	struct arena *arenas[NR_LANES_MAX];  /* of its lanes, made on demand */
+	struct frames *frames[NR_LANES_MAX]; /* loaned by them, or NULL */
 	struct lane_channel lane_channels[NR_LANES_MAX];
 	struct channel_command commands[NR_LANES_MAX];
 };
@@ -81,7 +90,7 @@ struct control {
 	struct move *moves;
 	uint32_t reload_lanes; /* that have not done all a reload asked for */
 	bool reload_is_due;    /* another, behind the one under way */
-	char reload_failure[256];	/* what the asker is told, or "" */
+	char reload_failure[512];	/* what the asker is told, or "" */
 	uint32_t report_count;		/* being put together */
 	struct control_source *removed; /* freed when there are none */
 	struct account *accounts;
@@ -108,6 +117,8 @@ void control_stop(struct control *control);
  * NULL; it is answered when the new one is in force, and closed.
  */
 void control_reload(struct control *control, struct session *asker);
+/* It is over only when the lanes have done what they have been told so far. */
+void control_reload_ask_lanes(struct control *control);
 /* A lane, or a move, has done what a reload asked for. */
 void control_reload_settle(struct control *control);
 
@@ -124,15 +135,27 @@ void control_change(struct control *control, struct event *event,
 void control_unwatch(struct control *control, struct event *event);
 
 /*
- * control_source.c: makes a source and its lanes, not running yet. @index: in
- * the warden's configuration. Returns NULL after a logged message.
+ * control_source.c: makes the source with this index in @config, and the memory
+ * that it has to have; @first: what the warden adds to that index. Returns NULL
+ * after a logged message.
  */
-struct control_source *control_source_new(struct control *control,
-					  const struct config_source *config,
-					  uint32_t index);
+struct control_source *control_source_new(const struct config *config,
+					  uint32_t index, uint32_t first);
+/* Opens its lanes; they do not run yet. 0, or -errno after a message. */
+int control_source_open(struct control *control, struct control_source *source);
 int control_source_start(struct control_source *source);
 /* Gives an AF_XDP source's queues back, now; its captures may end later. */
 void control_source_close(struct control_source *source);
+/* Opens such a one again, now or as soon as that is possible. */
+void control_source_reopen(struct control *control,
+			   struct control_source *source);
+/*
+ * Makes the frames that its lanes have with their next sockets, with @percent
+ * set aside. 0, or -errno after a message.
+ */
+int control_source_make_frames(struct control_source *source, uint32_t percent);
+/* What @config wants set aside of the frames of a source. */
+uint32_t control_source_percent(const struct config *config, uint32_t index);
 /* Ends what is attached to it and waits for its lanes. */
 void control_source_stop(struct control_source *source);
 void control_source_free(struct control_source *source);
@@ -151,9 +174,13 @@ control_channel_new(struct control *control, struct control_source *source,
  * of it and it is freed.
  */
 void control_channel_retire(struct control_channel *channel);
+/* Its captures are told that there will be no more, and why (NR_END_*). */
+void control_channel_end(struct control_channel *channel, unsigned why);
 /* A capture has left. */
 void control_channel_settle(struct control_channel *channel);
 void control_channel_free(struct control_channel *channel);
+/* Unless it has one. Returns 0, REGION_NO_HUGE_PAGES or -errno. */
+int control_channel_make_arena(struct control_channel *channel, uint32_t lane);
 
 /*
  * A capture more, or less, on a lane. What AF_XDP takes is lost to the host, so
@@ -161,6 +188,17 @@ void control_channel_free(struct control_channel *channel);
  */
 void control_use_lane(const struct control_source *source, struct lane *lane);
 void control_leave_lane(const struct control_source *source, struct lane *lane);
+/*
+ * A lane of AF_XDP gets a new socket, on its next frames: the old one is read
+ * out before. What passes meanwhile is counted: @missed. NULL: there is none
+ * yet, and it is tried again.
+ */
+struct source *control_change_socket(struct control *control,
+				     struct control_source *source,
+				     uint32_t number, uint64_t *missed);
+/* The lane goes on with it. */
+void control_resume_lane(struct control_source *source, uint32_t number,
+			 struct source *opened, uint64_t missed);
 /* Hears of links that change: AF_XDP sockets say nothing. */
 int control_watch_links(struct control *control);
 /* Looks whether links that were down or gone are back. */

@@ -3,20 +3,16 @@
  * A channel's life on the lanes of its source: added to each, and freed when
  * each has let go of it.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "control.h"
+#include "capture.h"
 #include "lane_channel.h"
 #include "flow.h"
 #include "log.h"
 #include "move.h"
 #include "policy.h"
-
-static void is_added(struct lane_command *command)
-{
-	(void)command;
-}
 
 /* To every lane, by the commands that are part of the channel. */
 static void tell_lanes(struct control_channel *channel,
@@ -32,6 +28,7 @@ static void tell_lanes(struct control_channel *channel,
 			.owner = channel,
 		};
 		command->channel = &channel->lane_channels[l];
+		command->why = channel->end;
 		lane_send(&channel->source->lanes[l], &command->base);
 	}
 }
@@ -53,6 +50,29 @@ static void warn_of(const struct control *control,
 			 config->name, config->snaplen, FLOW_BYTES);
 }
 
+static void is_added(struct lane_command *command)
+{
+	struct control_channel *channel = command->owner;
+
+	if (--channel->pending == 0)
+		control_channel_settle(channel);
+}
+
+/* What shows every packet whole is loaned the frames they lie in. */
+static void take_frames(struct control_channel *channel)
+{
+	const struct control_source *source = channel->source;
+
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct frames *frames = source->next_frames[l];
+
+		if (!frames)
+			frames = source->frames[l];
+		if (frames && config_channel_is_whole(channel->config))
+			channel->frames[l] = frames_keep(frames);
+	}
+}
+
 struct control_channel *control_channel_new(struct control *control,
 					    struct control_source *source,
 					    const struct config_channel *config)
@@ -72,8 +92,25 @@ struct control_channel *control_channel_new(struct control *control,
 	channel->source = source;
 	for (uint32_t l = 0; l < source->lane_count; l++)
 		channel->lane_channels[l].config = copy;
+	take_frames(channel);
+	channel->pending = source->lane_count;
 	tell_lanes(channel, lane_add_channel, is_added);
 	return channel;
+}
+
+int control_channel_make_arena(struct control_channel *channel, uint32_t lane)
+{
+	const struct config_channel *config = channel->config;
+	bool small_pages = channel->source->config->small_pages;
+	struct arena **arena = &channel->arenas[lane];
+
+	if (*arena)
+		return 0;
+	if (channel->frames[lane])
+		return arena_new_loaned(arena, channel->frames[lane],
+					config->show_counts, small_pages);
+	return arena_new(arena, config->arena_size, config->block_size,
+			 config->guaranteed, config->show_counts, small_pages);
 }
 
 static void unlink_channel(struct control_channel *channel)
@@ -106,6 +143,48 @@ void control_channel_settle(struct control_channel *channel)
 	tell_lanes(channel, lane_remove_channel, is_removed);
 }
 
+static void end_session(struct control_channel *channel,
+			struct session *session)
+{
+	bool is_gone = channel->end == NR_END_CHANNEL;
+
+	if (session->state == SESSION_ATTACHING ||
+	    session->state == SESSION_READY)
+		session_refuse(session, is_gone ? ENOENT : ESTALE,
+			       is_gone ? "the channel was removed meanwhile" :
+					 "the channel has changed meanwhile: "
+					 "attach again");
+	else
+		session_close(session,
+			      is_gone ? "the channel was removed" :
+					"its source has changed: it has to "
+					"attach again");
+}
+
+static void end_is_done(struct lane_command *command)
+{
+	struct control_channel *channel = command->owner;
+	struct session *session, *following;
+
+	if (--channel->ending > 0)
+		return;
+	for (session = channel->control->sessions; session;
+	     session = following) {
+		following = session->next;
+		if (session->capture && session->capture->channel == channel)
+			end_session(channel, session);
+	}
+	control_channel_settle(channel);
+}
+
+void control_channel_end(struct control_channel *channel, unsigned why)
+{
+	channel->is_retired = true;
+	channel->end = why;
+	channel->ending = channel->source->lane_count;
+	tell_lanes(channel, lane_end_channel, end_is_done);
+}
+
 void control_channel_retire(struct control_channel *channel)
 {
 	channel->is_retired = true;
@@ -117,6 +196,7 @@ void control_channel_free(struct control_channel *channel)
 	for (uint32_t l = 0; l < NR_LANES_MAX; l++) {
 		lane_channel_deinit(&channel->lane_channels[l]);
 		arena_free(channel->arenas[l]);
+		frames_free(channel->frames[l]);
 	}
 	free((void *)(uintptr_t)channel->config);
 	free(channel);

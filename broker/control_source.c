@@ -38,59 +38,79 @@ static int open_packet_lane(const struct control_source *source,
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
 }
 
-/* What is set aside of the frames: as much as the most careful channel wants.
- */
-static uint32_t percent_of(const struct control *control,
-			   const struct control_source *source)
+/* As much as the most careful channel wants. */
+uint32_t control_source_percent(const struct config *config, uint32_t index)
 {
-	const struct config *config = control->config;
 	uint32_t percent = 1;
 
 	for (uint32_t i = 0; i < config->channel_count; i++)
-		if (config->channels[i].source == source->index &&
+		if (config->channels[i].source == index &&
 		    config->channels[i].guaranteed > percent)
 			percent = config->channels[i].guaranteed;
 	return percent;
 }
 
-/* The frames are made once; a socket that follows another gets the same. */
-static int open_xdp_lane(const struct control *control,
-			 const struct control_source *source, uint32_t number,
+static int make_frames(struct control_source *source, uint32_t number)
+{
+	const struct config_source *config = source->config;
+	struct frames **frames = &source->next_frames[number];
+	uint64_t size;
+	int fd, err = priv_xdp_umem(source->index, number / config->lanes,
+				    number % config->lanes, &size, &fd);
+
+	if (err)
+		return err;
+	frames_free(*frames);
+	*frames = NULL;
+	return frames_new(frames, fd, size, config->frame_size,
+			  config_frames_kept(config), source->percent);
+}
+
+int control_source_make_frames(struct control_source *source, uint32_t percent)
+{
+	int err = 0;
+
+	if (source->config->backend != BACKEND_XDP)
+		return 0;
+	source->percent = percent;
+	for (uint32_t l = 0; l < source->lane_count && !err; l++)
+		err = make_frames(source, l);
+	if (err)
+		log_error("source %s: no memory for its frames: %s",
+			  source->config->name, strerror(-err));
+	return err;
+}
+
+/* A socket that follows another gets the same frames, unless there are new. */
+static int open_xdp_lane(struct control_source *source, uint32_t number,
 			 struct source **out)
 {
 	const struct config_source *config = source->config;
 	struct lane *lane = &source->lanes[number];
+	struct frames *frames = source->next_frames[number];
 	uint32_t interface = number / config->lanes;
 	struct priv_reply reply;
 	int fds[PRIV_FDS_MAX];
 	int err =
 		priv_xdp_open(source->index, interface, number % config->lanes,
-			      !lane->frames, &reply, fds);
+			      frames != NULL, &reply, fds);
 
 	if (err)
 		return err;
-	if (lane->frames)
-		close(fds[1]);
-	else
-		err = frames_new(&lane->frames, fds[1], reply.xdp.umem_size,
-				 config->frame_size, config_frames_kept(config),
-				 percent_of(control, source));
-	if (err) {
-		close(fds[0]);
-		return err;
-	}
+	close(fds[1]); /* we have it from when it was made */
+	if (!frames)
+		frames = source->frames[number];
 	lane->ring_bytes = reply.xdp.umem_size;
 	lane->is_generic = reply.xdp.is_generic;
 	lane->is_zerocopy = reply.xdp.is_zerocopy;
-	return source_xdp_new(out, config, fds[0], lane->frames, interface);
+	return source_xdp_new(out, config, fds[0], frames, interface);
 }
 
-static int open_live_lane(const struct control *control,
-			  const struct control_source *source, uint32_t number,
+static int open_live_lane(struct control_source *source, uint32_t number,
 			  struct source **out)
 {
 	if (source->config->backend == BACKEND_XDP)
-		return open_xdp_lane(control, source, number, out);
+		return open_xdp_lane(source, number, out);
 	return open_packet_lane(source, number, out);
 }
 
@@ -105,7 +125,7 @@ static int start_lanes(const struct control_source *source)
 	for (uint32_t i = 0; i < source->lane_count && !err; i++)
 		if (source->lanes[i].users > 0)
 			err = priv_xdp_take(source->index, i / each, i % each,
-					    true);
+					    PRIV_TAKE, NULL);
 	return err == -ENODEV ? 0 : err; /* of another interface, gone */
 }
 
@@ -129,6 +149,19 @@ static int open_replay(const struct control_source *source, struct source **out)
 
 static void lane_has_failed(struct lane_command *command);
 
+/* Of a socket that is open. Returns those that the lane had, with one use. */
+static struct frames *adopt_frames(struct control_source *source,
+				   uint32_t number)
+{
+	struct frames *old = source->frames[number];
+
+	if (!source->next_frames[number])
+		return NULL;
+	source->frames[number] = source->next_frames[number];
+	source->next_frames[number] = NULL;
+	return old;
+}
+
 static int open_lane(struct control *control, struct control_source *source,
 		     uint32_t number)
 {
@@ -137,6 +170,23 @@ static int open_lane(struct control *control, struct control_source *source,
 	struct source *kernel_source;
 	int err;
 
+	if (config->backend == BACKEND_REPLAY)
+		err = open_replay(source, &kernel_source);
+	else
+		err = open_live_lane(source, number, &kernel_source);
+	if (err)
+		return err;
+	adopt_frames(source, number);
+	lane->frames = source->frames[number];
+	lane->failed.owner = control;
+	return lane_init(lane, kernel_source, &control->in, lane_has_failed);
+}
+
+static void init_lane(struct control_source *source, uint32_t number)
+{
+	const struct config_source *config = source->config;
+	struct lane *lane = &source->lanes[number];
+
 	lane->in.fd = -1;
 	lane->epoll_fd = -1;
 	lane->number = number;
@@ -144,40 +194,29 @@ static int open_lane(struct control *control, struct control_source *source,
 	lane->interface = config->backend == BACKEND_REPLAY ?
 				  config->file :
 				  config->interfaces[number / config->lanes];
-	if (config->backend == BACKEND_REPLAY)
-		err = open_replay(source, &kernel_source);
-	else
-		err = open_live_lane(control, source, number, &kernel_source);
-	if (err)
-		return err;
-	lane->failed.owner = control;
-	return lane_init(lane, kernel_source, &control->in, lane_has_failed);
 }
 
-static int open_lanes(struct control *control, struct control_source *source)
+static int make_lanes(struct control_source *source)
 {
 	const struct config_source *config = source->config;
 	uint32_t count = config->backend == BACKEND_REPLAY ?
 				 1 :
 				 config->interface_count * config->lanes;
-	int err = 0;
 
 	source->lanes = calloc(count, sizeof(*source->lanes));
 	if (!source->lanes)
 		return -ENOMEM;
-	while (!err && source->lane_count < count)
-		err = open_lane(control, source, source->lane_count++);
-	if (!err && config->backend != BACKEND_REPLAY)
-		err = start_lanes(source);
-	return err;
+	while (source->lane_count < count)
+		init_lane(source, source->lane_count++);
+	return control_source_make_frames(source, source->percent);
 }
 
-struct control_source *control_source_new(struct control *control,
-					  const struct config_source *config,
-					  uint32_t index)
+struct control_source *control_source_new(const struct config *config,
+					  uint32_t index, uint32_t first)
 {
 	struct control_source *source = calloc(1, sizeof(*source));
 	struct config_source *copy = malloc(sizeof(*copy));
+	const char *name = config->sources[index].name;
 	int err = -ENOMEM;
 
 	if (config->snaplen && config->snaplen < FLOW_BYTES)
@@ -186,14 +225,15 @@ struct control_source *control_source_new(struct control *control,
 			 "by what is left of a packet",
 			 config->name, config->snaplen, FLOW_BYTES);
 	if (source && copy) {
-		memcpy(copy, config, sizeof(*copy));
+		memcpy(copy, &config->sources[index], sizeof(*copy));
 		source->config = copy;
-		source->index = index;
-		err = open_lanes(control, source);
+		source->index = first + index;
+		source->percent = control_source_percent(config, index);
+		err = make_lanes(source);
 	}
 	if (!err)
 		return source;
-	log_error("source %s does not start: %s", config->name, strerror(-err));
+	log_error("source %s does not start: %s", name, strerror(-err));
 	if (source && copy) {
 		control_source_free(source);
 		return NULL;
@@ -203,12 +243,29 @@ struct control_source *control_source_new(struct control *control,
 	return NULL;
 }
 
+int control_source_open(struct control *control, struct control_source *source)
+{
+	int err = 0;
+
+	for (uint32_t l = 0; l < source->lane_count && !err; l++)
+		err = open_lane(control, source, l);
+	if (!err && source->config->backend != BACKEND_REPLAY)
+		err = start_lanes(source);
+	if (err)
+		log_error("source %s does not start: %s", source->config->name,
+			  strerror(-err));
+	return err;
+}
+
 int control_source_start(struct control_source *source)
 {
 	int err = 0;
 
 	for (uint32_t l = 0; l < source->lane_count && !err; l++)
 		err = lane_start(&source->lanes[l]);
+	if (err)
+		log_error("source %s: cannot start its lanes: %s",
+			  source->config->name, strerror(-err));
 	return err;
 }
 
@@ -225,24 +282,38 @@ static void close_is_done(struct lane_command *command)
 	free(command);
 }
 
-/* Waits: another socket can have the queue only when this one has not. */
+/*
+ * Gives what the lane has to its captures, and the socket back. Waits: another
+ * can have the queue only when this one has not.
+ */
+static void close_lane(struct lane *lane)
+{
+	struct close_command *closing = calloc(1, sizeof(*closing));
+
+	if (!closing) {
+		log_error("no memory to close a lane of %s",
+			  lane->config->name);
+		exit(1); /* the warden starts another engine */
+	}
+	sem_init(&closing->is_closed, 0, 0);
+	closing->base.run = lane_close_source;
+	closing->base.done = close_is_done;
+	lane_send(lane, &closing->base);
+	while (sem_wait(&closing->is_closed) && errno == EINTR)
+		;
+}
+
 void control_source_close(struct control_source *source)
 {
 	if (source->config->backend != BACKEND_XDP)
 		return;
 	for (uint32_t l = 0; l < source->lane_count; l++) {
-		struct close_command *closing = calloc(1, sizeof(*closing));
+		struct lane *lane = &source->lanes[l];
 
-		if (!closing || !source->lanes[l].has_thread) {
-			free(closing);
-			continue;
-		}
-		sem_init(&closing->is_closed, 0, 0);
-		closing->base.run = lane_close_source;
-		closing->base.done = close_is_done;
-		lane_send(&source->lanes[l], &closing->base);
-		while (sem_wait(&closing->is_closed) && errno == EINTR)
-			;
+		if (lane->has_thread)
+			close_lane(lane);
+		else if (lane->source)
+			lane_drop_source(lane);
 	}
 }
 
@@ -312,8 +383,11 @@ void control_free_removed(struct control *control)
 
 void control_source_free(struct control_source *source)
 {
-	for (uint32_t l = 0; l < source->lane_count; l++)
+	for (uint32_t l = 0; l < source->lane_count; l++) {
 		lane_deinit(&source->lanes[l]);
+		frames_free(source->frames[l]);
+		frames_free(source->next_frames[l]);
+	}
 	free(source->lanes);
 	free((void *)(uintptr_t)source->config);
 	free(source);
@@ -323,24 +397,36 @@ void control_source_free(struct control_source *source)
 
 static void resume_is_done(struct lane_command *command)
 {
+	frames_free(command->owner); /* those that the lane has left */
 	free(command);
 }
 
-static void resume_lane(struct lane *lane, struct source *source,
-			enum nr_source_state state)
+static void resume_lane(struct lane *lane, enum nr_source_state state,
+			const struct resume_command *how)
 {
 	struct resume_command *resume = calloc(1, sizeof(*resume));
 
 	if (!resume) {
 		log_error("no memory to go on with lane %u of %s", lane->number,
 			  lane->config->name);
-		return;
+		exit(1); /* the warden starts another engine */
 	}
+	if (how)
+		*resume = *how;
 	resume->base.run = lane_resume;
 	resume->base.done = resume_is_done;
-	resume->source = source;
 	resume->state = state;
 	lane_send(lane, &resume->base);
+}
+
+void control_resume_lane(struct control_source *source, uint32_t number,
+			 struct source *opened, uint64_t missed)
+{
+	struct resume_command how = { .source = opened, .missed = missed };
+
+	how.base.owner = adopt_frames(source, number);
+	how.frames = source->frames[number];
+	resume_lane(&source->lanes[number], NR_SOURCE_RUNNING, &how);
 }
 
 /* What is wrong with a lane's socket, and the state of its link. */
@@ -412,12 +498,11 @@ static void lane_has_failed(struct lane_command *command)
 		log_warn("source %s: lane %u: %s", source->config->name,
 			 lane->number, strerror(reply.link.error));
 	note_link(control, source, interface, reply.link.state);
-	resume_lane(lane, NULL, state_of(reply.link.state));
+	resume_lane(lane, state_of(reply.link.state), NULL);
 }
 
 /* The interface is back under its name: all its lanes get new sockets. */
-static bool reopen(const struct control *control, struct control_source *source,
-		   uint32_t interface)
+static bool reopen(struct control_source *source, uint32_t interface)
 {
 	uint32_t lanes = source->config->lanes;
 	struct source *opened[NR_LANES_MAX];
@@ -425,7 +510,7 @@ static bool reopen(const struct control *control, struct control_source *source,
 	int err = 0;
 
 	while (!err && count < lanes) {
-		err = open_live_lane(control, source, interface * lanes + count,
+		err = open_live_lane(source, interface * lanes + count,
 				     &opened[count]);
 		count += err == 0;
 	}
@@ -435,8 +520,8 @@ static bool reopen(const struct control *control, struct control_source *source,
 		if (err)
 			opened[i]->ops->free(opened[i]);
 		else
-			resume_lane(&source->lanes[interface * lanes + i],
-				    opened[i], NR_SOURCE_RUNNING);
+			control_resume_lane(source, interface * lanes + i,
+					    opened[i], 0);
 	}
 	return err == 0;
 }
@@ -463,15 +548,24 @@ static void check_link(struct control *control, struct control_source *source,
 	if (state == PRIV_LINK_NEW)
 		link->is_stale = true;
 	if (link->is_stale && state != PRIV_LINK_GONE) {
-		link->is_stale = !reopen(control, source, interface);
+		link->is_stale = !reopen(source, interface);
 		state = link->is_stale ? PRIV_LINK_NEW :
 					 look_at(source, interface);
 	} else if (state == PRIV_LINK_UP) {
 		for (uint32_t i = 0; i < lanes; i++)
-			resume_lane(&source->lanes[interface * lanes + i], NULL,
-				    NR_SOURCE_RUNNING);
+			resume_lane(&source->lanes[interface * lanes + i],
+				    NR_SOURCE_RUNNING, NULL);
 	}
 	note_link(control, source, interface, state);
+}
+
+void control_source_reopen(struct control *control,
+			   struct control_source *source)
+{
+	for (uint32_t i = 0; i < source->config->interface_count; i++) {
+		source->links[i].is_stale = true;
+		check_link(control, source, i);
+	}
 }
 
 /* ---------------------------------------------- queues that somebody wants */
@@ -485,7 +579,7 @@ static void take_queue(const struct control_source *source,
 	if (source->config->backend != BACKEND_XDP || source->is_removed)
 		return;
 	err = priv_xdp_take(source->index, lane->number / each,
-			    lane->number % each, takes);
+			    lane->number % each, takes ? PRIV_TAKE : 0, NULL);
 	/* Without a socket now: it is done when there is one again. */
 	if (err && err != -ENODEV)
 		log_warn("source %s: lane %u %s its packets: %s",
@@ -505,6 +599,41 @@ void control_leave_lane(const struct control_source *source, struct lane *lane)
 		take_queue(source, lane, false);
 }
 
+/* Starts or ends to take the packets of a lane that has captures. */
+static bool turn_queue(const struct control_source *source,
+		       const struct lane *lane, uint32_t how, uint64_t *passed)
+{
+	uint32_t each = source->config->lanes;
+
+	return lane->users > 0 &&
+	       priv_xdp_take(source->index, lane->number / each,
+			     lane->number % each, how | PRIV_SETTLE,
+			     passed) == 0;
+}
+
+struct source *control_change_socket(struct control *control,
+				     struct control_source *source,
+				     uint32_t number, uint64_t *missed)
+{
+	struct lane *lane = &source->lanes[number];
+	uint32_t interface = number / source->config->lanes;
+	struct source *opened = NULL;
+	uint64_t before, after;
+	bool is_counted = turn_queue(source, lane, 0, &before);
+
+	close_lane(lane);
+	*missed = 0;
+	if (open_live_lane(source, number, &opened)) {
+		source->links[interface].is_stale = true;
+		note_link(control, source, interface, PRIV_LINK_NEW);
+		return NULL;
+	}
+	/* Less than before: its program is another one. */
+	if (turn_queue(source, lane, PRIV_TAKE, &after) && is_counted)
+		*missed = after < before ? after : after - before;
+	return opened;
+}
+
 /* ------------------------------------------------- links that change quietly
  */
 
@@ -519,8 +648,8 @@ static void note_quiet_link(struct control *control,
 	check_link(control, source, interface);
 	now = source->links[interface].state;
 	for (uint32_t i = 0; i < lanes && now != before; i++)
-		resume_lane(&source->lanes[interface * lanes + i], NULL,
-			    state_of(now));
+		resume_lane(&source->lanes[interface * lanes + i],
+			    state_of(now), NULL);
 }
 
 /* Whatever it says, and if it says that there was too much: look. */

@@ -38,6 +38,7 @@ int frames_new(struct frames **out, int fd, uint64_t size, uint32_t frame_size,
 		close(fd);
 		return -ENOMEM;
 	}
+	frames->users = 1;
 	frames->fd = fd;
 	frames->size = size;
 	frames->frame_size = frame_size;
@@ -66,7 +67,7 @@ fail:
 
 void frames_free(struct frames *frames)
 {
-	if (!frames)
+	if (!frames || --frames->users > 0)
 		return;
 	if (frames->base)
 		munmap((void *)(uintptr_t)frames->base, frames->size);

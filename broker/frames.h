@@ -27,7 +27,8 @@
 #define FRAMES_RECORDS_MAX 256u
 
 struct frames {
-	int fd; /* read-only, to be handed out */
+	uint32_t users; /* the control thread's: see frames_free() */
+	int fd;		/* read-only, to be handed out */
 	const uint8_t *base;
 	uint64_t size;
 	uint32_t frame_size;
@@ -47,6 +48,13 @@ struct frames {
  */
 int frames_new(struct frames **frames, int fd, uint64_t size,
 	       uint32_t frame_size, uint32_t kept, uint32_t percent);
+/* Another reason to keep them. */
+static inline struct frames *frames_keep(struct frames *frames)
+{
+	frames->users++;
+	return frames;
+}
+/* One less; with the last they are gone. Takes NULL. */
 void frames_free(struct frames *frames);
 
 /* The kernel has none any more: what nothing holds is free. */

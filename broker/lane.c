@@ -125,7 +125,7 @@ static void give_burst(struct lane *lane, const struct burst *burst)
 	if (lane->must_stop)
 		return;
 	for (channel = lane->channels; channel; channel = channel->next)
-		lane_channel_append(channel, burst);
+		lane_channel_append(channel, burst, lane->frames);
 	/* Only now: a wake-up may cost a microsecond, the others wait. */
 	settle_all(lane);
 }
@@ -276,7 +276,6 @@ void lane_deinit(struct lane *lane)
 		close(lane->epoll_fd);
 	if (lane->source)
 		lane->source->ops->free(lane->source);
-	frames_free(lane->frames);
 	mailbox_deinit(&lane->in);
 }
 
@@ -313,10 +312,10 @@ void lane_move(struct lane *lane, struct lane_command *command)
 {
 	struct move_command *move = (struct move_command *)command;
 
+	lane_channel_miss(move->from, move->missed);
 	for (uint32_t i = 0; i < move->pair_count; i++)
-		lane->capture_count +=
-			lane_channel_move(move->from, move->to, &move->pairs[i],
-					  move->arena, lane->source);
+		lane_channel_move(move->from, move->to, &move->pairs[i],
+				  move->arena, lane->source);
 	lane_channel_end(move->from, NR_END_RETIRED);
 	move->from->is_retired = true;
 	if (lane->state == NR_SOURCE_OVER)
@@ -335,6 +334,7 @@ void lane_attach(struct lane *lane, struct lane_command *command)
 	attach->promised = channel->arena->admission.account->promised;
 	if (attach->is_refused)
 		return;
+	attach->sub->is_counted = true;
 	lane->capture_count++;
 	if (lane->state == NR_SOURCE_OVER)
 		lane_channel_end(channel, NR_END_SOURCE);
@@ -348,7 +348,7 @@ void lane_detach(struct lane *lane, struct lane_command *command)
 	struct detach_command *detach = (struct detach_command *)command;
 
 	lane->bells_gone += detach->sub->bells;
-	lane->capture_count--;
+	lane->capture_count -= detach->sub->is_counted;
 	lane_channel_remove(detach->channel, detach->sub);
 }
 
@@ -362,6 +362,7 @@ static void stat_source(const struct lane *lane, struct nr_msg_source *msg)
 	msg->bytes = lane->bytes;
 	msg->bursts = lane->bursts;
 	msg->bells = lane->bells_gone;
+	msg->retired = lane->retired;
 	for (channel = lane->channels; channel; channel = channel->next)
 		msg->bells += lane_channel_bells(channel);
 	msg->cpu_ns = lane_sched_cpu_ns();
@@ -409,6 +410,8 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 		drain(lane);
 		lane->source->ops->free(lane->source);
 		lane->source = resume->source;
+		lane->frames = resume->frames;
+		lane->retired += resume->missed;
 		__atomic_store_n(&lane->link_type, lane->source->link_type,
 				 __ATOMIC_RELAXED);
 		resume->source = NULL;
@@ -420,24 +423,40 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 	lane->state = resume->state;
 }
 
+static int none_burst(struct source *source, struct burst *burst,
+		      uint32_t max_packets, size_t max_bytes)
+{
+	(void)source;
+	(void)burst;
+	(void)max_packets;
+	(void)max_bytes;
+	return SOURCE_NOTHING;
+}
+
 static void none_free(struct source *source)
 {
 	(void)source;
 }
 
 /* What a lane has when its source was closed: it is idle and never asks. */
-static const struct source_ops none_ops = { .free = none_free };
+static const struct source_ops none_ops = { .burst = none_burst,
+					    .free = none_free };
 static struct source none = { .ops = &none_ops, .link_type = 1 };
+
+void lane_drop_source(struct lane *lane)
+{
+	lane->source->ops->free(lane->source);
+	lane->source = &none;
+	lane->state = NR_SOURCE_GONE;
+	lane->is_parked = true;
+}
 
 void lane_close_source(struct lane *lane, struct lane_command *command)
 {
 	struct close_command *closing = (struct close_command *)command;
 
 	drain(lane);
-	lane->source->ops->free(lane->source);
-	lane->source = &none;
-	lane->state = NR_SOURCE_GONE;
-	lane->is_parked = true;
+	lane_drop_source(lane);
 	sem_post(&closing->is_closed);
 }
 

@@ -49,8 +49,8 @@ struct lane {
 	const char *interface;
 	uint64_t ring_bytes; /* of the kernel's ring; the control thread's */
 	struct source *source;
-	uint32_t link_type;    /* of its source; see lane_link_type() */
-	struct frames *frames; /* of an xdp source: outlives its sockets */
+	uint32_t link_type;	      /* of its source; see lane_link_type() */
+	struct frames *frames;	      /* of an xdp source, lent: its packets' */
 	bool is_generic, is_zerocopy; /* of that; the control thread's */
 	uint32_t users;		      /* captures on it; the control thread's */
 	struct lane_channel *channels; /* those of its source */
@@ -74,6 +74,7 @@ struct lane {
 	uint64_t bytes;
 	uint64_t bursts;
 	uint64_t bells_gone; /* of captures that have left */
+	uint64_t retired; /* packets missed while its frames were made anew */
 	struct burst burst;
 
 	/* a note to the control thread, on its way once at most */
@@ -184,6 +185,7 @@ struct move_command {
 	struct lane_channel *from;
 	struct lane_channel *to;
 	struct arena *arena;
+	uint64_t missed; /* by the source, between the two */
 	uint32_t pair_count;
 	struct move_pair *pairs;
 };
@@ -198,11 +200,15 @@ struct close_command {
 	sem_t is_closed;
 };
 void lane_close_source(struct lane *lane, struct lane_command *command);
+/* The same for a lane that does not run. */
+void lane_drop_source(struct lane *lane);
 
 /* Goes on after a failure; @source: replaces the lane's, or NULL. */
 struct resume_command {
 	struct lane_command base;
 	struct source *source;
+	struct frames *frames; /* that it has its packets in, or NULL */
+	uint64_t missed;       /* packets that it was too late for */
 	enum nr_source_state state;
 };
 void lane_resume(struct lane *lane, struct lane_command *command);

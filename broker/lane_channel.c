@@ -143,11 +143,15 @@ static void carry_over(struct subscription *new, struct subscription *old,
 		.filtered = so_far->filtered,
 		.to_others = so_far->to_others,
 		.lost = so_far->lost[NR_LOST_NOT_ADMITTED],
+		.retired = so_far->lost[NR_LOST_RETIRED],
 		.refusals = so_far->refusals,
 		.bells = so_far->bells,
 		.backlog_high = so_far->backlog_high,
 		.held_high = so_far->held_high,
 	};
+	/* One capture still, also while the old one holds something. */
+	new->is_counted = old->is_counted;
+	old->is_counted = false;
 	new->before = old;
 	old->after = new;
 }
@@ -162,7 +166,7 @@ static void unchain(struct subscription *sub)
 	sub->before = sub->after = NULL;
 }
 
-bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
+void lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 		       struct move_pair *pair, struct arena *arena,
 		       const struct source *source)
 {
@@ -178,13 +182,12 @@ bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 	if (pair->is_refused) {
 		end(from, old,
 		    pair->is_denied ? NR_END_DENIED : NR_END_RETIRED);
-		return false;
+		return;
 	}
 	end(from, old, NR_END_MOVED);
 	lane_channel_stat_capture(from, old, &so_far);
 	carry_over(pair->to, old, &so_far);
 	subscription_ring(old);
-	return true;
 }
 
 void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)
@@ -304,7 +307,7 @@ static void append_group(struct lane_channel *channel,
 	}
 }
 
-static void count(struct lane_channel *channel, uint32_t seen, uint32_t passed)
+static void count(struct lane_channel *channel, uint64_t seen, uint64_t passed)
 {
 	struct nr_arena *header = channel->arena->header;
 
@@ -328,13 +331,45 @@ static void follow_link_type(struct lane_channel *channel, uint16_t link_type)
 	set_link_type(channel, link_type);
 }
 
+/*
+ * Whose a group's packets would have been, nobody can say: each member has its
+ * share of them, so that all add up.
+ */
+static void miss_in_group(const struct flow_group *group, uint64_t packets)
+{
+	uint32_t left = group->member_count;
+
+	for (uint32_t i = 0; i < group->member_count; i++, left--) {
+		uint64_t share = packets / left;
+
+		stream_miss(&group->members[i]->stream, share);
+		packets -= share;
+	}
+}
+
+void lane_channel_miss(struct lane_channel *channel, uint64_t packets)
+{
+	const struct flow_group *group;
+
+	if (packets == 0 || !is_used(channel) || !channel->arena->frames)
+		return;
+	if (channel->broadcast.subscription_count > 0)
+		stream_miss(&channel->broadcast, packets);
+	for (group = channel->groups; group; group = group->next)
+		miss_in_group(group, packets);
+	/* Behind their shares, which consumers take off what passed. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	count(channel, packets, packets);
+}
+
 void lane_channel_append(struct lane_channel *channel,
-			 const struct burst *burst)
+			 const struct burst *burst, const struct frames *frames)
 {
 	struct passing passing;
 	const struct flow_group *group;
 
-	if (!is_used(channel) || channel->is_retired)
+	if (!is_used(channel) || channel->is_retired ||
+	    (channel->arena->frames && channel->arena->frames != frames))
 		return;
 	if (burst->link_type != channel->link_type)
 		follow_link_type(channel, burst->link_type);
@@ -521,6 +556,7 @@ static void add_carried(const struct subscription *sub,
 	msg->filtered += carried->filtered;
 	msg->to_others += carried->to_others;
 	msg->lost[NR_LOST_NOT_ADMITTED] += carried->lost;
+	msg->lost[NR_LOST_RETIRED] += carried->retired;
 	msg->refusals += carried->refusals;
 	msg->bells += carried->bells;
 	for (before = sub->before; before; before = before->before) {
@@ -558,7 +594,7 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	}
 	msg->seen = seen - sub->base_seen;
 	msg->filtered = filtered - sub->base_filtered;
-	msg->delivered = published - sub->ring->base_seq - lost;
+	msg->delivered = published - sub->ring->base_seq - lost - sub->retired;
 	if (sub->group) {
 		msg->to_others = passed - sub->ring->base_passed -
 				 (published - sub->ring->base_seq);
@@ -567,6 +603,7 @@ void lane_channel_stat_capture(const struct lane_channel *channel,
 	}
 	msg->delivered_bytes = subscription_delivered_bytes(sub);
 	msg->lost[NR_LOST_NOT_ADMITTED] = lost;
+	msg->lost[NR_LOST_RETIRED] = sub->retired;
 	msg->refusals = sub->refusals;
 	msg->bells = sub->bells;
 	msg->leases = sub->lease_count;

@@ -14,19 +14,28 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 		      const struct source *source);
 /*
  * A capture goes on in @to where it leaves off in @from, without a packet
- * between; or ends, if it does not follow or has no place there. True: it goes
- * on.
+ * between; or ends, if it does not follow or has no place there.
  */
-bool lane_channel_move(struct lane_channel *from, struct lane_channel *to,
+void lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 		       struct move_pair *pair, struct arena *arena,
 		       const struct source *source);
 /* Removes a capture and all it holds. */
 void lane_channel_remove(struct lane_channel *channel,
 			 struct subscription *sub);
 
-/* Filters, cuts and appends; publishes nothing unless a block gets full. */
+/*
+ * The source has missed @packets, all of which a loaned channel would have had:
+ * a gap at the end of it. It is left, or ended, right after this.
+ */
+void lane_channel_miss(struct lane_channel *channel, uint64_t packets);
+
+/*
+ * Filters, cuts and appends; publishes nothing unless a block gets full. A
+ * channel that is loaned others than @frames waits for those.
+ */
 void lane_channel_append(struct lane_channel *channel,
-			 const struct burst *burst);
+			 const struct burst *burst,
+			 const struct frames *frames);
 
 /* Whether @burst can be appended without refusing any capture. */
 bool lane_channel_has_room(const struct lane_channel *channel,

@@ -24,6 +24,23 @@ static const char *const level_names[] = {
 
 static int log_level = LOG_LEVEL_INFO;
 
+static _Thread_local char *kept;
+static _Thread_local size_t kept_size;
+
+void log_keep(char *text, size_t size)
+{
+	kept = text;
+	kept_size = size;
+	if (kept)
+		kept[0] = '\0';
+}
+
+void log_keep_text(const char *message)
+{
+	if (kept && !kept[0])
+		snprintf(kept, kept_size, "%s", message);
+}
+
 /* Relaxed: which messages pass just after a change does not matter. */
 void log_set_level(enum log_level level)
 {
@@ -35,14 +52,15 @@ void log_line(enum log_level level, const char *format, ...)
 	int saved = errno; /* a message must not change what it is about */
 	char line[LOG_LINE_MAX];
 	size_t room = sizeof(line) - 1; /* for the newline */
-	size_t length;
+	size_t length, start;
 	va_list args;
 	int n;
 
 	if ((int)level > __atomic_load_n(&log_level, __ATOMIC_RELAXED))
 		return;
-	length = (size_t)snprintf(line, room,
-				  "netringd: %s: ", level_names[level]);
+	start = (size_t)snprintf(line, room,
+				 "netringd: %s: ", level_names[level]);
+	length = start;
 	va_start(args, format);
 	n = vsnprintf(line + length, room - length, format, args);
 	va_end(args);
@@ -52,6 +70,9 @@ void log_line(enum log_level level, const char *format, ...)
 		length = room - 1;
 		memcpy(line + length - 3, "...", 3);
 	}
+	line[length] = '\0';
+	if (level == LOG_LEVEL_ERROR)
+		log_keep_text(line + start);
 	line[length++] = '\n';
 	/* There is nobody to tell that stderr is gone. */
 	while (write(STDERR_FILENO, line, length) < 0 && errno == EINTR)

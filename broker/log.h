@@ -22,6 +22,14 @@ __attribute__((format(printf, 2, 3))) void log_line(enum log_level level,
 #define log_debug(...) log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 /*
+ * From now on the first error that this thread logs is also written to @text,
+ * which is emptied; NULL: no more. log_keep_text(): one that was logged
+ * elsewhere, by the warden.
+ */
+void log_keep(char *text, size_t size);
+void log_keep_text(const char *message);
+
+/*
  * Copies @text with everything that is not printable ASCII, and backslash and
  * quote, as \xNN: for strings that a peer chose. Always terminates @out.
  */

@@ -6,6 +6,7 @@
 #include "move.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "capture.h"
@@ -21,6 +22,7 @@ struct move {
 	struct control_channel *from;
 	struct control_channel *to;
 	uint64_t deadline_ns;
+	bool with_source; /* all of a source switch at once, see refit() */
 	bool is_switching;
 	uint32_t pending; /* lanes that have not switched */
 	struct move_command commands[NR_LANES_MAX];
@@ -74,17 +76,24 @@ static void tell_all(struct move *move)
 			tell(move, session);
 }
 
-void move_start(struct control_channel *from, struct control_channel *to)
+__attribute__((noreturn)) static void
+give_up(const struct control_channel *channel)
+{
+	log_error("channel %s: no memory to move its captures",
+		  channel->config->name);
+	exit(1); /* the warden starts another engine */
+}
+
+void move_start(struct control_channel *from, struct control_channel *to,
+		bool with_source)
 {
 	struct control *control = from->control;
 	struct move *move = calloc(1, sizeof(*move));
 
 	from->is_retired = true;
-	if (!move) {
-		log_error("channel %s: no memory to move its captures",
-			  from->config->name);
-		return;
-	}
+	if (!move)
+		give_up(from);
+	move->with_source = with_source;
 	move->control = control;
 	move->from = from;
 	move->to = to;
@@ -212,7 +221,7 @@ static void add_pair(struct move *move, struct move_command *command,
 	}
 }
 
-static int switch_lane(struct move *move, uint32_t number)
+static void switch_lane(struct move *move, uint32_t number, uint64_t missed)
 {
 	struct move_command *command = &move->commands[number];
 	struct lane *lane = &move->from->source->lanes[number];
@@ -224,7 +233,7 @@ static int switch_lane(struct move *move, uint32_t number)
 		count += concerns(move, session);
 	command->pairs = calloc(count + 1, sizeof(*command->pairs));
 	if (!command->pairs)
-		return -ENOMEM;
+		give_up(move->from);
 	for (session = move->control->sessions; session;
 	     session = session->next)
 		if (concerns(move, session))
@@ -235,20 +244,71 @@ static int switch_lane(struct move *move, uint32_t number)
 	command->from = &move->from->lane_channels[number];
 	command->to = &move->to->lane_channels[number];
 	command->arena = move->to->arenas[number];
+	command->missed = missed;
 	lane_send(lane, &command->base);
-	return 0;
+}
+
+static void begin(struct move *move)
+{
+	move->is_switching = true;
+	move->pending = move->from->source->lane_count;
 }
 
 static void switch_all(struct move *move)
 {
-	move->is_switching = true;
-	move->pending = move->from->source->lane_count;
+	begin(move);
 	for (uint32_t l = 0; l < move->from->source->lane_count; l++)
-		if (switch_lane(move, l)) {
-			log_error("channel %s: no memory to move its captures",
-				  move->from->config->name);
-			exit(1); /* the warden starts another engine */
-		}
+		switch_lane(move, l, 0);
+}
+
+static bool is_of(const struct move *move, const struct control_source *source)
+{
+	return move->with_source && move->from->source == source;
+}
+
+/*
+ * Lane by lane: its captures are in the new memory before the first packet is.
+ * A lane whose new socket is not had now goes on when it is.
+ */
+static void refit(struct control *control, struct control_source *source)
+{
+	uint64_t missed;
+	struct move *move;
+
+	source->is_refitting = false;
+	for (move = control->moves; move; move = move->next)
+		if (is_of(move, source))
+			begin(move);
+	for (uint32_t l = 0; l < source->lane_count; l++) {
+		struct source *opened =
+			control_change_socket(control, source, l, &missed);
+
+		for (move = control->moves; move; move = move->next)
+			if (is_of(move, source))
+				switch_lane(move, l, missed);
+		if (opened)
+			control_resume_lane(source, l, opened, missed);
+		if (missed)
+			log_info("source %s: lane %u: %llu packets went to the "
+				 "host while its memory was made anew",
+				 source->config->name, l,
+				 (unsigned long long)missed);
+	}
+	control_reload_ask_lanes(control);
+}
+
+static void refit_and_tell(struct control *control,
+			   struct control_source *source)
+{
+	char text[256];
+
+	log_keep(text, sizeof(text));
+	refit(control, source);
+	log_keep(NULL, 0);
+	if (text[0])
+		snprintf(control->reload_failure,
+			 sizeof(control->reload_failure),
+			 "the configuration is in force, but: %s", text);
 }
 
 static bool is_waiting(const struct move *move)
@@ -266,17 +326,33 @@ static bool is_waiting(const struct move *move)
 	return false;
 }
 
+static bool waits_for_captures(const struct control *control,
+			       const struct control_source *source)
+{
+	const struct move *move;
+
+	for (move = control->moves; move; move = move->next)
+		if (is_of(move, source) && is_waiting(move))
+			return true;
+	return false;
+}
+
 void move_check(struct control *control)
 {
+	struct control_source *source;
 	struct move *move;
 
 	for (move = control->moves; move; move = move->next) {
 		if (move->is_switching)
 			continue;
 		tell_all(move);
-		if (!is_waiting(move))
+		if (!move->with_source && !is_waiting(move))
 			switch_all(move);
 	}
+	for (source = control->sources; source; source = source->next)
+		if (source->is_refitting &&
+		    !waits_for_captures(control, source))
+			refit_and_tell(control, source);
 }
 
 uint64_t move_deadline(const struct control *control)

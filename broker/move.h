@@ -11,9 +11,11 @@
 
 /*
  * Moves the captures of @from, which is retired, to @to. They have a second to
- * map the new memory; then the lanes switch.
+ * map the new memory; then the lanes switch. @with_source: together with all of
+ * the source, which then gets new frames (it `is_refitting`).
  */
-void move_start(struct control_channel *from, struct control_channel *to);
+void move_start(struct control_channel *from, struct control_channel *to,
+		bool with_source);
 
 /* An acknowledgement has come, or time has passed. */
 void move_check(struct control *control);

@@ -39,6 +39,8 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 	if (n != sizeof(*reply))
 		warden_is_gone();
 	cmsg = CMSG_FIRSTHDR(&msg);
+	if (reply->status && reply->why[0])
+		log_keep_text(reply->why);
 	if (reply->status || fd_count == 0)
 		return reply->status;
 	if (!cmsg || cmsg->cmsg_len != CMSG_LEN(fd_count * sizeof(int)))
@@ -61,6 +63,14 @@ static int ask(const struct priv_request *request, struct priv_reply *reply,
 	return receive(reply, fds, fd_count);
 }
 
+static int ask_plainly(uint32_t verb, uint32_t source)
+{
+	const struct priv_request request = { .verb = verb, .source = source };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
+}
+
 int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
 		     struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
@@ -72,11 +82,7 @@ int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
 
 int priv_packet_start(uint32_t source)
 {
-	const struct priv_request request = { .verb = PRIV_PACKET_START,
-					      .source = source };
-	struct priv_reply reply;
-
-	return ask(&request, &reply, NULL, 0);
+	return ask_plainly(PRIV_PACKET_START, source);
 }
 
 int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
@@ -97,6 +103,19 @@ int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 	return ask(&request, reply, NULL, 0);
 }
 
+int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
+		  uint64_t *size, int *fd)
+{
+	const struct priv_request request = { PRIV_XDP_UMEM, source, interface,
+					      lane, 0 };
+	struct priv_reply reply;
+	int err = ask(&request, &reply, fd, 1);
+
+	if (!err)
+		*size = reply.xdp.umem_size;
+	return err;
+}
+
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
@@ -106,14 +125,22 @@ int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 	return ask(&request, reply, fds, 2);
 }
 
+int priv_xdp_close(uint32_t source)
+{
+	return ask_plainly(PRIV_XDP_CLOSE, source);
+}
+
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
-		  bool takes)
+		  uint32_t how, uint64_t *passed)
 {
 	const struct priv_request request = { PRIV_XDP_TAKE, source, interface,
-					      lane, takes };
+					      lane, how };
 	struct priv_reply reply;
+	int err = ask(&request, &reply, NULL, 0);
 
-	return ask(&request, &reply, NULL, 0);
+	if (!err && passed)
+		*passed = reply.taken.passed;
+	return err;
 }
 
 int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
@@ -154,10 +181,7 @@ int priv_replay_open(uint32_t source, int *fd)
 
 int priv_ready(void)
 {
-	const struct priv_request request = { .verb = PRIV_READY };
-	struct priv_reply reply;
-
-	return ask(&request, &reply, NULL, 0);
+	return ask_plainly(PRIV_READY, 0);
 }
 
 int priv_reload(int *fd, bool *is_refused)
@@ -168,4 +192,14 @@ int priv_reload(int *fd, bool *is_refused)
 
 	*is_refused = !err && reply.reload.is_refused;
 	return err;
+}
+
+int priv_commit(void)
+{
+	return ask_plainly(PRIV_COMMIT, 0);
+}
+
+int priv_abandon(void)
+{
+	return ask_plainly(PRIV_ABANDON, 0);
 }

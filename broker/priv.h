@@ -12,6 +12,14 @@
 #include <stdint.h>
 
 #define PRIV_FDS_MAX 2
+#define PRIV_WHY_MAX 256
+
+/*
+ * Sources are named by their index in the configuration. That of the one which
+ * PRIV_RELOAD has read, until PRIV_COMMIT makes it the present one, counts from
+ * here.
+ */
+#define PRIV_NEXT 16u
 
 /* Descriptors that the engine is started with. */
 enum priv_fd { PRIV_FD_WARDEN = 3, PRIV_FD_CONFIG = 4, PRIV_FD_LISTENER = 5 };
@@ -21,23 +29,31 @@ enum priv_verb {
 	PRIV_PACKET_START,    /* a source: its lanes let packets in */
 	PRIV_PACKET_STATS,    /* kernel counters, since the opening */
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
-	PRIV_XDP_OPEN,	   /* fds: AF_XDP socket, UMEM (count 1: a new one) */
-	PRIV_XDP_TAKE,	   /* count 1: take the queue's packets; 0: don't */
-	PRIV_XDP_STATS,	   /* kernel counters, since the opening */
-	PRIV_XDP_LINK,	   /* the link's state */
-	PRIV_RETURN_PAGES, /* fd: a BPF array of pages */
-	PRIV_REPLAY_OPEN,  /* fd: the file */
-	PRIV_READY,	   /* the engine serves */
-	PRIV_RELOAD,	   /* fd: the configuration now, or what is wrong */
+	PRIV_XDP_UMEM,	      /* fd: a UMEM for the lane's next socket */
+	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM (count 1: that one) */
+	PRIV_XDP_CLOSE,	      /* a source: its sockets and its programs go */
+	PRIV_XDP_TAKE,	      /* the queue's packets, or not: PRIV_TAKE_* */
+	PRIV_XDP_STATS,	      /* kernel counters, since the opening */
+	PRIV_XDP_LINK,	      /* the link's state */
+	PRIV_RETURN_PAGES,    /* fd: a BPF array of pages */
+	PRIV_REPLAY_OPEN,     /* fd: the file */
+	PRIV_READY,	      /* the engine serves */
+	PRIV_RELOAD,	      /* fd: the next configuration, or what is wrong */
+	PRIV_COMMIT,	      /* that one is the present one from now on */
+	PRIV_ABANDON,	      /* it is forgotten, and what was opened for it */
 	PRIV_VERBS,
 };
+
+/* How, by its count. What passes to the host meanwhile is counted. */
+#define PRIV_TAKE 1u   /* take them; else don't */
+#define PRIV_SETTLE 2u /* wait until no packet is under way the old way */
 
 struct priv_request {
 	uint32_t verb;
 	uint32_t source;    /* index in the configuration */
 	uint32_t interface; /* of the source */
 	uint32_t lane;	    /* of the interface */
-	uint32_t count;	    /* of pages */
+	uint32_t count;	    /* of pages; how */
 };
 
 enum priv_link { PRIV_LINK_UP, PRIV_LINK_DOWN, PRIV_LINK_GONE, PRIV_LINK_NEW };
@@ -51,8 +67,9 @@ struct priv_xdp_stats {
 };
 
 struct priv_reply {
-	uint32_t verb;	/* as asked */
-	int32_t status; /* 0 or -errno */
+	uint32_t verb;		/* as asked */
+	int32_t status;		/* 0 or -errno */
+	char why[PRIV_WHY_MAX]; /* then: what was logged, or empty */
 	union {
 		struct {
 			uint64_t ring_size;
@@ -73,6 +90,9 @@ struct priv_reply {
 			bool is_generic;
 			bool is_zerocopy;
 		} xdp;
+		struct {
+			uint64_t passed; /* of the queue, to the host, ever */
+		} taken;
 		struct priv_xdp_stats xdp_stats;
 		struct {
 			int32_t error;	/* what SO_ERROR said */
@@ -89,10 +109,14 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
+int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
+		  uint64_t *size, int *fd);
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
+int priv_xdp_close(uint32_t source);
+/* @passed: NULL, or how many packets had passed when nobody took them. */
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
-		  bool takes);
+		  uint32_t how, uint64_t *passed);
 int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		   struct priv_reply *reply);
 int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
@@ -101,5 +125,7 @@ int priv_return_pages(uint32_t count, int *fd);
 int priv_replay_open(uint32_t source, int *fd);
 int priv_ready(void);
 int priv_reload(int *fd, bool *is_refused);
+int priv_commit(void);
+int priv_abandon(void);
 
 #endif

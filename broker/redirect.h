@@ -20,6 +20,12 @@ struct redirect_meta {
 	unsigned int magic;
 };
 
+/* Of a queue: what nobody took. A cache line, as queues have each a CPU. */
+struct redirect_passed {
+	unsigned long long packets;
+	unsigned long long reserved[7];
+};
+
 /* Of NR_*, which a BPF program cannot include; source_xdp.c compares them. */
 #define REDIRECT_TO_HOST 0u
 #define REDIRECT_BROADCAST 1u

@@ -149,6 +149,16 @@ void stream_publish(struct stream *stream)
 	stream->has_changed = true;
 }
 
+void stream_miss(struct stream *stream, uint64_t packets)
+{
+	struct subscription *sub;
+
+	stream_publish(stream);
+	for (sub = stream->subscriptions; sub; sub = sub->next)
+		subscription_miss(sub, packets);
+	stream->block_seq += packets;
+}
+
 void stream_ring(struct stream *stream)
 {
 	struct subscription *sub;

@@ -82,6 +82,9 @@ bool stream_has_room(const struct stream *stream, uint32_t *pool);
  */
 bool stream_fits(const struct stream *stream, uint32_t records, size_t bytes);
 
+/* The source has missed @packets of it. Nothing is appended after that. */
+void stream_miss(struct stream *stream, uint64_t packets);
+
 /* Start of a burst: takes releases, lets in who was refused. */
 void stream_collect(struct stream *stream);
 

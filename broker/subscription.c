@@ -244,6 +244,16 @@ void subscription_drop(struct subscription *sub)
 			release(sub, i);
 }
 
+void subscription_miss(struct subscription *sub, uint64_t packets)
+{
+	if (sub->state == SUBSCRIPTION_ENDED)
+		return;
+	/* Two causes: what it was refused is told before this. */
+	admit(sub, stream_published_seq(sub->stream));
+	sub->retired += packets;
+	nr_count_store(&sub->ring->retired, sub->retired);
+}
+
 void subscription_end(struct subscription *sub, unsigned why)
 {
 	if (sub->state == SUBSCRIPTION_ENDED)

@@ -38,6 +38,7 @@ struct subscription_totals {
 	uint64_t filtered;
 	uint64_t to_others;
 	uint64_t lost;
+	uint64_t retired;
 	uint64_t refusals;
 	uint64_t bells;
 	uint64_t backlog_high;
@@ -74,6 +75,7 @@ struct subscription {
 	uint64_t ended_at; /* sequence number, once it has ended */
 	uint64_t refused_at;
 	uint64_t lost;
+	uint64_t retired; /* lost, too: see subscription_miss() */
 	/* of the channel, at the attach; its consumer may not know them */
 	uint64_t base_seen;
 	uint64_t base_filtered;
@@ -89,7 +91,8 @@ struct subscription {
 	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
 	uint64_t ring_slow_ns; /* when it was last slow */
 	struct subscription_totals carried;
-	bool has_moved; /* ended, to go on elsewhere: */
+	bool is_counted; /* one of the lane's captures */
+	bool has_moved;	 /* ended, to go on elsewhere: */
 	struct subscription *after;
 	struct subscription *before; /* the same, seen from there */
 	bool is_let_go; /* evicted, or moved and holding nothing: was told */
@@ -118,6 +121,12 @@ void subscription_collect(struct subscription *sub);
 
 /* Takes back all that it holds, released or not: it is gone. */
 void subscription_drop(struct subscription *sub);
+
+/*
+ * @packets passed by behind what its stream has published, which is about to
+ * end: told by the end word as a gap.
+ */
+void subscription_miss(struct subscription *sub, uint64_t packets);
 
 /* Says that nothing follows, and why (NR_END_*). Once. */
 void subscription_end(struct subscription *sub, unsigned why);

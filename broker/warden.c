@@ -169,6 +169,7 @@ static int reap_engine(struct warden *warden)
 		sleep_ms(10);
 	}
 	close(warden->engine_socket);
+	warden_abandon(warden);
 	close_xdp(warden);
 	return status;
 }
@@ -293,7 +294,7 @@ int warden_run(struct warden_options *options)
 	prctl(PR_SET_DUMPABLE, 0);
 	warden.options = options;
 	warden.signals = open_signals();
-	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+	for (int s = 0; s < SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
 				-1;

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
+#include <linux/membarrier.h>
 #include <linux/net_tstamp.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -19,9 +20,12 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
+#include "redirect.h"
 #include "redirect.skel.h"
 #include "warden_offload.h"
 
@@ -129,6 +133,7 @@ static struct redirect *load(const struct config_source *source,
 			queues = config_queue(source, i) + 1;
 	program->rodata->use_hardware_clock = source->clock == CLOCK_HARDWARE;
 	bpf_map__set_max_entries(program->maps.sockets, queues);
+	bpf_map__set_max_entries(program->maps.passed, queues);
 	bpf_program__set_autoload(program->progs.netring_bound, is_bound);
 	bpf_program__set_autoload(program->progs.netring_redirect, !is_bound);
 	if (is_bound) {
@@ -301,6 +306,29 @@ int redirect_queue(struct redirection *redirection, uint32_t queue, int socket)
 		return bpf_map_update_elem(map, &queue, &socket, BPF_ANY);
 	err = bpf_map_delete_elem(map, &queue);
 	return err == -ENOENT ? 0 : err;
+}
+
+uint64_t redirect_passed(const struct redirection *redirection, uint32_t queue)
+{
+	struct redirect_passed passed = { 0 };
+
+	if (redirection->program)
+		(void)bpf_map_lookup_elem(
+			bpf_map__fd(redirection->program->maps.passed), &queue,
+			&passed);
+	return passed.packets;
+}
+
+/*
+ * A grace period of the kernel's: the program runs as a reader of RCU. Where
+ * the kernel does not offer that call (nohz_full), a while.
+ */
+void redirect_settle(void)
+{
+	const struct timespec pause = { .tv_nsec = 50000000 };
+
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		nanosleep(&pause, NULL);
 }
 
 void redirect_look(struct redirection *redirection, const char *name)

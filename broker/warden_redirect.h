@@ -32,6 +32,12 @@ void redirect_detach(struct redirection *redirection);
 /* Gives the packets of @queue to the socket, or with -1 back to the host. */
 int redirect_queue(struct redirection *redirection, uint32_t queue, int socket);
 
+/* How many packets of @queue have passed to the host, since the attaching. */
+uint64_t redirect_passed(const struct redirection *redirection, uint32_t queue);
+
+/* Waits until no packet is treated as it was before redirect_queue(). */
+void redirect_settle(void);
+
 /* Warns, once, if packets have had tags that the driver does not tell. */
 void redirect_look(struct redirection *redirection, const char *name);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * From one configuration to the next, in the warden: the text is read and
- * checked as at the start, and what is open goes along with its source.
+ * checked as at the start, and held until the engine has opened what is new in
+ * it; then it is in force, or forgotten.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,81 +23,94 @@ static uint32_t source_named(const struct config *config, const char *name)
 	return i;
 }
 
-static bool has_same_lanes(const struct config_source *a,
-			   const struct config_source *b)
+void warden_close_source(struct warden *warden, uint32_t index)
 {
-	return a->backend == b->backend && a->lanes == b->lanes &&
-	       a->interface_count == b->interface_count &&
-	       memcmp(a->interfaces, b->interfaces, sizeof(a->interfaces)) == 0;
-}
-
-/* The same for AF_XDP: another lane, or another program, is another source. */
-static void move_xdp(struct warden *warden, const struct config *config)
-{
-	static struct xdp_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
-	static struct redirection programs[CONFIG_SOURCES_MAX]
-					  [CONFIG_INTERFACES_MAX];
-	const struct config *old = warden->options->config;
-
-	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
-		for (int l = 0; l < LANES_MAX; l++)
-			sockets[s][l] = (struct xdp_socket){ .fd = -1 };
-	memset(programs, 0, sizeof(programs));
-	for (uint32_t s = 0; s < old->source_count; s++) {
-		uint32_t to = source_named(config, old->sources[s].name);
-		bool stays = to < config->source_count &&
-			     config_source_is_same(&old->sources[s],
-						   &config->sources[to]);
-
-		for (int l = 0; l < LANES_MAX; l++)
-			if (stays)
-				sockets[to][l] = warden->xdp_sockets[s][l];
-			else
-				asroot_xdp_close(&warden->xdp_sockets[s][l]);
-		for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
-			if (stays)
-				programs[to][i] = warden->redirections[s][i];
-			else
-				redirect_detach(&warden->redirections[s][i]);
+	for (int l = 0; l < LANES_MAX; l++) {
+		asroot_packet_close(&warden->sockets[index][l]);
+		asroot_xdp_close(&warden->xdp_sockets[index][l]);
+		warden->sockets[index][l] = (struct packet_socket){ .fd = -1 };
+		warden->xdp_sockets[index][l] = (struct xdp_socket){ .fd = -1 };
 	}
-	memcpy(warden->xdp_sockets, sockets, sizeof(sockets));
-	memcpy(warden->redirections, programs, sizeof(programs));
+	for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
+		redirect_detach(&warden->redirections[index][i]);
 }
 
-/* Sockets go with the names of their sources, to the new places of these. */
-static void move_sockets(struct warden *warden, const struct config *config)
+/* What is open for a source gets another place, where nothing is open. */
+static void move_source(struct warden *warden, uint32_t from, uint32_t to)
 {
-	static struct packet_socket moved[CONFIG_SOURCES_MAX][LANES_MAX];
-	const struct config *old = warden->options->config;
-
-	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
-		for (int l = 0; l < LANES_MAX; l++)
-			moved[s][l].fd = -1;
-	for (uint32_t s = 0; s < old->source_count; s++) {
-		uint32_t to = source_named(config, old->sources[s].name);
-		bool stays =
-			to < config->source_count &&
-			has_same_lanes(&old->sources[s], &config->sources[to]);
-
-		for (int l = 0; l < LANES_MAX; l++)
-			if (stays)
-				moved[to][l] = warden->sockets[s][l];
-			else
-				asroot_packet_close(&warden->sockets[s][l]);
+	for (int l = 0; l < LANES_MAX; l++) {
+		warden->sockets[to][l] = warden->sockets[from][l];
+		warden->xdp_sockets[to][l] = warden->xdp_sockets[from][l];
+		warden->sockets[from][l] = (struct packet_socket){ .fd = -1 };
+		warden->xdp_sockets[from][l] = (struct xdp_socket){ .fd = -1 };
 	}
-	memcpy(warden->sockets, moved, sizeof(moved));
+	for (int i = 0; i < CONFIG_INTERFACES_MAX; i++) {
+		warden->redirections[to][i] = warden->redirections[from][i];
+		warden->redirections[from][i] =
+			(struct redirection){ .promiscuous = -1 };
+	}
 }
 
-static void adopt(struct warden *warden, const struct config *config, int fd)
+static void drop_config(const struct config *config, int fd)
+{
+	munmap((void *)(uintptr_t)config, sizeof(*config));
+	close(fd);
+}
+
+void warden_abandon(struct warden *warden)
+{
+	for (uint32_t s = 0; s < CONFIG_SOURCES_MAX; s++)
+		warden_close_source(warden, PRIV_NEXT + s);
+	if (warden->next)
+		drop_config(warden->next, warden->next_fd);
+	warden->next = NULL;
+}
+
+int asroot_abandon(struct warden *warden, const struct priv_request *request,
+		   struct priv_reply *reply, int *fds)
+{
+	(void)request;
+	(void)reply;
+	(void)fds;
+	warden_abandon(warden);
+	return 0;
+}
+
+/*
+ * What is open stays so with a source that is the same in both. First all of
+ * those go to their places in the next configuration: the present ones are
+ * taken by others still.
+ */
+int asroot_commit(struct warden *warden, const struct priv_request *request,
+		  struct priv_reply *reply, int *fds)
 {
 	struct warden_options *options = warden->options;
+	const struct config *old = options->config, *config = warden->next;
 
-	move_sockets(warden, config);
-	move_xdp(warden, config);
-	munmap((void *)(uintptr_t)options->config, sizeof(*config));
-	close(options->config_fd);
+	(void)request;
+	(void)reply;
+	(void)fds;
+	if (!config)
+		warden_surprise(warden, "commit");
+	for (uint32_t s = 0; s < old->source_count; s++) {
+		uint32_t to = source_named(config, old->sources[s].name);
+
+		if (to < config->source_count &&
+		    config_source_is_same(&old->sources[s],
+					  &config->sources[to])) {
+			warden_close_source(warden, PRIV_NEXT + to);
+			move_source(warden, s, PRIV_NEXT + to);
+		} else {
+			warden_close_source(warden, s);
+		}
+	}
+	for (uint32_t s = 0; s < CONFIG_SOURCES_MAX; s++)
+		move_source(warden, PRIV_NEXT + s, s);
+	drop_config(old, options->config_fd);
 	options->config = config;
-	options->config_fd = fd;
+	options->config_fd = warden->next_fd;
+	warden->next = NULL;
+	return 0;
 }
 
 /* What cannot change while the broker runs. */
@@ -124,6 +138,7 @@ int asroot_reload(struct warden *warden, const struct priv_request *request,
 	(void)request;
 	if (!start->config_file)
 		return -EOPNOTSUPP;
+	warden_abandon(warden);
 	text = memfd_create("netring-messages", MFD_CLOEXEC);
 	saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 16);
 	if (text < 0 || saved < 0) {
@@ -149,14 +164,13 @@ int asroot_reload(struct warden *warden, const struct priv_request *request,
 		is_good = fds[0] >= 0;
 	}
 	if (is_good) {
-		adopt(warden, config, config_fd);
+		warden->next = config;
+		warden->next_fd = config_fd;
 		close(text);
 		return 1;
 	}
-	if (config) {
-		munmap((void *)(uintptr_t)config, sizeof(*config));
-		close(config_fd);
-	}
+	if (config)
+		drop_config(config, config_fd);
 	reply->reload.is_refused = 1;
 	fds[0] = text;
 	return 1;

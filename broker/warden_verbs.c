@@ -37,12 +37,15 @@ requested_source(const struct warden *warden,
 		 const struct priv_request *request,
 		 enum config_backend backend)
 {
-	const struct config *config = warden->options->config;
+	bool is_next = request->source >= PRIV_NEXT;
+	uint32_t index = request->source - (is_next ? PRIV_NEXT : 0);
+	const struct config *config =
+		is_next ? warden->next : warden->options->config;
 
-	if (request->source >= config->source_count ||
-	    config->sources[request->source].backend != (uint32_t)backend)
+	if (!config || index >= config->source_count ||
+	    config->sources[index].backend != (uint32_t)backend)
 		warden_surprise(warden, "source");
-	return &config->sources[request->source];
+	return &config->sources[index];
 }
 
 static struct packet_socket *requested_lane(struct warden *warden,
@@ -65,7 +68,7 @@ static int asroot_open(struct warden *warden,
 {
 	struct packet_socket *socket = requested_lane(warden, request);
 	const struct config_source *source =
-		&warden->options->config->sources[request->source];
+		requested_source(warden, request, BACKEND_PACKET);
 	int err;
 
 	if (source->offloads_off)
@@ -119,7 +122,7 @@ static int asroot_error(struct warden *warden,
 	(void)fds;
 	if (socket->fd < 0)
 		return -EBADF;
-	asroot_packet_error(&warden->options->config->sources[request->source],
+	asroot_packet_error(requested_source(warden, request, BACKEND_PACKET),
 			    request->interface, socket, reply);
 	return 0;
 }
@@ -151,6 +154,36 @@ static struct xdp_lane requested_xdp(struct warden *warden,
 	};
 }
 
+static int asroot_xumem(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	struct xdp_lane lane = requested_xdp(warden, request);
+	int err = asroot_xdp_umem(lane.source, request->interface,
+				  request->lane, lane.socket, reply);
+
+	if (err)
+		return err;
+	fds[0] = lane.socket->next_umem.fd;
+	return 1;
+}
+
+static int asroot_xclose(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	const struct config_source *source =
+		requested_source(warden, request, BACKEND_XDP);
+
+	(void)reply;
+	(void)fds;
+	for (uint32_t l = 0; l < source->interface_count * source->lanes; l++)
+		asroot_xdp_release(&warden->xdp_sockets[request->source][l]);
+	for (uint32_t i = 0; i < source->interface_count; i++)
+		redirect_detach(&warden->redirections[request->source][i]);
+	return 0;
+}
+
 static int asroot_xopen(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
@@ -173,10 +206,9 @@ static int asroot_xtake(struct warden *warden,
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
 
-	(void)reply;
 	(void)fds;
 	return asroot_xdp_take(lane.source, request->lane, lane.socket,
-			       lane.redirection, request->count != 0);
+			       lane.redirection, request->count, reply);
 }
 
 static int asroot_xstats(struct warden *warden,
@@ -258,7 +290,9 @@ static const struct verb {
 	[PRIV_PACKET_START] = { asroot_start, false },
 	[PRIV_PACKET_STATS] = { asroot_stats, false },
 	[PRIV_PACKET_ERROR] = { asroot_error, false },
+	[PRIV_XDP_UMEM] = { asroot_xumem, true },
 	[PRIV_XDP_OPEN] = { asroot_xopen, true },
+	[PRIV_XDP_CLOSE] = { asroot_xclose, false },
 	[PRIV_XDP_TAKE] = { asroot_xtake, false },
 	[PRIV_XDP_STATS] = { asroot_xstats, false },
 	[PRIV_XDP_LINK] = { asroot_xlink, false },
@@ -266,6 +300,8 @@ static const struct verb {
 	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
 	[PRIV_READY] = { asroot_ready, false },
 	[PRIV_RELOAD] = { asroot_reload, false },
+	[PRIV_COMMIT] = { asroot_commit, false },
+	[PRIV_ABANDON] = { asroot_abandon, false },
 };
 
 static void send_reply(struct warden *warden, const struct priv_reply *reply,
@@ -306,7 +342,9 @@ void warden_serve_request(struct warden *warden)
 		warden_surprise(warden, "length");
 	if (request.verb >= PRIV_VERBS || !verbs[request.verb].act)
 		warden_surprise(warden, "verb");
+	log_keep(reply.why, sizeof(reply.why));
 	n = verbs[request.verb].act(warden, &request, &reply, fds);
+	log_keep(NULL, 0);
 	reply.verb = request.verb;
 	reply.status = n < 0 ? n : 0;
 	send_reply(warden, &reply, fds, n < 0 ? 0 : (unsigned)n);

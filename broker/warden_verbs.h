@@ -16,6 +16,9 @@
 #include "warden_redirect.h"
 #include "warden_xdp.h"
 
+/* Of the present configuration, and from PRIV_NEXT on of the next. */
+#define SOURCES_MAX (2 * CONFIG_SOURCES_MAX)
+_Static_assert(PRIV_NEXT == CONFIG_SOURCES_MAX, "no source is in both");
 #define LANES_MAX (CONFIG_INTERFACES_MAX * NR_LANES_MAX)
 
 struct warden {
@@ -27,10 +30,11 @@ struct warden {
 	bool is_stopping;
 	bool was_told; /* the engine, to stop */
 	uint32_t pages_made;
-	struct packet_socket sockets[CONFIG_SOURCES_MAX][LANES_MAX];
-	struct xdp_socket xdp_sockets[CONFIG_SOURCES_MAX][LANES_MAX];
-	struct redirection redirections[CONFIG_SOURCES_MAX]
-				       [CONFIG_INTERFACES_MAX];
+	const struct config *next; /* read, and not in force yet; or NULL */
+	int next_fd;
+	struct packet_socket sockets[SOURCES_MAX][LANES_MAX];
+	struct xdp_socket xdp_sockets[SOURCES_MAX][LANES_MAX];
+	struct redirection redirections[SOURCES_MAX][CONFIG_INTERFACES_MAX];
 };
 
 /* Ends the engine and the warden: @what cannot have been asked by ours. */
@@ -40,8 +44,16 @@ __attribute__((noreturn)) void warden_surprise(const struct warden *warden,
 /* Takes a request of the engine, if there is one, and answers it. */
 void warden_serve_request(struct warden *warden);
 
-/* warden_reload.c: the verb PRIV_RELOAD. */
+/* warden_reload.c: the verbs of a reload. */
 int asroot_reload(struct warden *warden, const struct priv_request *request,
 		  struct priv_reply *reply, int *fds);
+int asroot_commit(struct warden *warden, const struct priv_request *request,
+		  struct priv_reply *reply, int *fds);
+int asroot_abandon(struct warden *warden, const struct priv_request *request,
+		   struct priv_reply *reply, int *fds);
+/* Forgets the next configuration, if there is one. */
+void warden_abandon(struct warden *warden);
+/* Closes all that is open for a source, by its index. */
+void warden_close_source(struct warden *warden, uint32_t index);
 
 #endif

@@ -87,17 +87,13 @@ static int check(const struct config_source *source, const char *name,
 
 /* --------------------------------------------------------------------- UMEM */
 
-static int make_umem(const struct config_source *source,
-		     struct xdp_socket *socket)
+static int make_umem(const struct config_source *source, struct region *umem)
 {
 	uint64_t size = (uint64_t)source->frame_count * source->frame_size;
 	int err;
 
-	if (socket->umem.base)
-		return 0;
 	size = (size + REGION_ALIGN - 1) & ~(uint64_t)(REGION_ALIGN - 1);
-	err = region_new(&socket->umem, "netring-umem", size,
-			 source->small_pages);
+	err = region_new(umem, "netring-umem", size, source->small_pages);
 	if (err == REGION_NO_HUGE_PAGES) {
 		log_error("source %s: no huge pages for %llu bytes of frames; "
 			  "reserve some (vm.nr_hugepages) or set small_pages = "
@@ -106,7 +102,7 @@ static int make_umem(const struct config_source *source,
 		err = -ENOMEM;
 	}
 	if (err)
-		socket->umem = (struct region){ .fd = -1 };
+		*umem = (struct region){ .fd = -1 };
 	return err;
 }
 
@@ -242,11 +238,9 @@ static int open_lane(const struct config_source *source, const char *name,
 		     const struct redirection *redirection)
 {
 	uint32_t queue = config_queue(source, lane);
-	int fd = make_umem(source, socket);
+	int fd = open_socket(source, host->index, queue, &socket->umem,
+			     redirection->is_generic);
 
-	if (fd == 0)
-		fd = open_socket(source, host->index, queue, &socket->umem,
-				 redirection->is_generic);
 	if (fd < 0) {
 		log_error("source %s: lane %u on %s, queue %u: %s%s",
 			  source->name, lane, name, queue, strerror(-fd),
@@ -265,6 +259,28 @@ static int open_lane(const struct config_source *source, const char *name,
 	return 0;
 }
 
+int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, struct xdp_socket *socket,
+		    struct priv_reply *reply)
+{
+	const char *name = source->interfaces[interface];
+	struct host_interface host;
+	int err;
+
+	host_look(&host, name);
+	err = check(source, name, &host, lane);
+	if (err)
+		return err;
+	region_free(&socket->next_umem);
+	err = make_umem(source, &socket->next_umem);
+	if (err)
+		log_error("source %s: lane %u on %s: no memory for its frames "
+			  "(%s)",
+			  source->name, lane, name, strerror(-err));
+	reply->xdp.umem_size = socket->next_umem.size;
+	return err;
+}
+
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 		    uint32_t lane, bool is_new, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply)
@@ -274,8 +290,13 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 	int err;
 
 	close_socket(socket);
-	if (is_new)
+	if (is_new && socket->next_umem.base) {
 		region_free(&socket->umem);
+		socket->umem = socket->next_umem;
+		socket->next_umem = (struct region){ .fd = -1 };
+	}
+	if (!socket->umem.base)
+		return -ENOMEM;
 	host_look(&host, name);
 	if (source->offloads_off)
 		offload_off(name);
@@ -294,12 +315,24 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 
 int asroot_xdp_take(const struct config_source *source, uint32_t lane,
 		    const struct xdp_socket *socket,
-		    struct redirection *redirection, bool takes)
+		    struct redirection *redirection, uint32_t how,
+		    struct priv_reply *reply)
 {
+	uint32_t queue = config_queue(source, lane);
+	bool takes = how & PRIV_TAKE;
+	int err;
+
 	if (takes && socket->fd < 0)
 		return -ENODEV; /* taken when it is open again */
-	return redirect_queue(redirection, config_queue(source, lane),
-			      takes ? socket->fd : -1);
+	/* Counted while nobody takes them: before that, and after it. */
+	reply->taken.passed = redirect_passed(redirection, queue);
+	err = redirect_queue(redirection, queue, takes ? socket->fd : -1);
+	if (err || !(how & PRIV_SETTLE))
+		return err;
+	redirect_settle();
+	if (takes)
+		reply->taken.passed = redirect_passed(redirection, queue);
+	return 0;
 }
 
 /* ----------------------------------------------------------------- counters */
@@ -363,8 +396,14 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		reply->link.state = host.is_up ? PRIV_LINK_UP : PRIV_LINK_DOWN;
 }
 
+void asroot_xdp_release(struct xdp_socket *socket)
+{
+	close_socket(socket);
+}
+
 void asroot_xdp_close(struct xdp_socket *socket)
 {
 	close_socket(socket);
 	region_free(&socket->umem);
+	region_free(&socket->next_umem);
 }

@@ -13,26 +13,36 @@ struct xdp_socket {
 	int fd; /* -1: not open */
 	unsigned ifindex;
 	bool is_zerocopy;
-	struct region umem; /* base NULL: not made yet */
+	struct region umem;	 /* base NULL: not made yet */
+	struct region next_umem; /* for the next socket; the same */
 	/* counted over all sockets this lane has had */
 	struct priv_xdp_stats counted;
 };
 
 /*
+ * Checks that such a socket can be had and makes the memory for it, which
+ * asroot_xdp_open() is to take. Lent. Returns 0 or -errno, logged.
+ */
+int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, struct xdp_socket *socket,
+		    struct priv_reply *reply);
+
+/*
  * Opens the socket of lane @lane on @interface of @source, and attaches the
- * program, which gives it nothing until asroot_xdp_take(). @is_new: with a UMEM
- * that nobody has mapped yet; else, for an interface that was made anew, with
- * the one that the lane has. Lends socket and memory.
+ * program, which gives it nothing until asroot_xdp_take(). @is_new: with the
+ * UMEM that asroot_xdp_umem() has made; else, for an interface that was made
+ * anew, with the one that the lane has. Lends socket and memory.
  * Returns 0 or -errno, logged.
  */
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 		    uint32_t lane, bool is_new, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply);
 
-/* Takes the packets of the lane's queue, or leaves them to the host. */
+/* Takes the packets of the lane's queue, or leaves them: PRIV_TAKE_*. */
 int asroot_xdp_take(const struct config_source *source, uint32_t lane,
 		    const struct xdp_socket *socket,
-		    struct redirection *redirection, bool takes);
+		    struct redirection *redirection, uint32_t how,
+		    struct priv_reply *reply);
 
 int asroot_xdp_stats(const struct xdp_socket *socket,
 		     struct redirection *redirection, const char *name,
@@ -40,6 +50,9 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		     const struct xdp_socket *socket, struct priv_reply *reply);
+
+/* Closes the socket; the memory stays. */
+void asroot_xdp_release(struct xdp_socket *socket);
 
 /* The engine is gone: its queues' packets go to the host, its frames go. */
 void asroot_xdp_close(struct xdp_socket *socket);

@@ -79,6 +79,7 @@ struct lane {
 	/* High-water marks of what nr_capture_stats() has said. */
 	uint64_t told_delivered;
 	uint64_t told_lost;
+	uint64_t told_retired;
 	uint64_t told_others;
 	uint64_t told_refusals;
 

@@ -88,7 +88,10 @@ static uint64_t now_or_end(const struct lane *lane, const uint64_t *now,
 	return nr_ring_end_word(lane->ring) ? nr_count_load(at_end) : count;
 }
 
-/* Of what passed the filter, what other members of the group were given. */
+/*
+ * Of what passed the filter, what other members of the group were given: less
+ * our share of what was retired, which the lane stores before it counts it in.
+ */
 static uint64_t others_load(const struct lane *lane, uint64_t published)
 {
 	const struct nr_arena *arena = (const void *)lane->arena;
@@ -96,7 +99,8 @@ static uint64_t others_load(const struct lane *lane, uint64_t published)
 	return above(
 		above(now_or_end(lane, &arena->passed, &lane->ring->end_passed),
 		      lane->base_passed),
-		above(published, lane->base_seq));
+		above(published, lane->base_seq) +
+			nr_count_load(&lane->ring->retired));
 }
 
 /* What was said once is never taken back: hence the marks. */
@@ -114,6 +118,7 @@ static void lane_look(struct lane *lane)
 	raise_to(&lane->told_delivered,
 		 above(above(published, lane->base_seq), lost));
 	raise_to(&lane->told_refusals, losses.refusals);
+	raise_to(&lane->told_retired, nr_count_load(&lane->ring->retired));
 	if (lane->is_in_group)
 		raise_to(&lane->told_others, others_load(lane, published));
 }
@@ -126,6 +131,7 @@ static void lane_add(struct lane *lane, struct nr_stats *sum)
 	sum->delivered += lane->told_delivered;
 	sum->to_others += lane->told_others;
 	sum->lost[NR_LOST_NOT_ADMITTED] += lane->told_lost;
+	sum->lost[NR_LOST_RETIRED] += lane->told_retired;
 	sum->refusals += lane->told_refusals;
 	if (!lane->has_counts) {
 		sum->counts_shown = 0;

@@ -28,6 +28,17 @@ static struct redirection redirection;
 static int program;
 static uint64_t random_state = 1;
 
+/* Returns how many packets nobody has taken. */
+static uint64_t take(uint32_t how)
+{
+	struct priv_reply reply;
+
+	cr_assert_eq(asroot_xdp_take(&source, 0, &lane, &redirection, how,
+				     &reply),
+		     0);
+	return reply.taken.passed;
+}
+
 static void attach(void)
 {
 	struct bpf_link_info info = { 0 };
@@ -45,10 +56,11 @@ static void attach(void)
 	source.small_pages = true;
 	source.frame_count = 8192;
 	lane.fd = -1;
+	cr_assert_eq(asroot_xdp_umem(&source, 0, 0, &lane, &reply), 0);
 	cr_assert_eq(asroot_xdp_open(&source, 0, 0, true, &lane, &redirection,
 				     &reply),
 		     0);
-	cr_assert_eq(asroot_xdp_take(&source, 0, &lane, &redirection, true), 0);
+	take(PRIV_TAKE);
 	cr_assert_eq(bpf_obj_get_info_by_fd(redirection.link, &info, &length),
 		     0);
 	program = bpf_prog_get_fd_by_id(info.prog_id);
@@ -171,7 +183,20 @@ Test(xdp_program, passes_the_packets_of_a_queue_that_nobody_wants)
 	struct redirect_meta meta;
 
 	cr_assert_eq(run(packet, 60, &meta), XDP_REDIRECT);
-	cr_assert_eq(asroot_xdp_take(&source, 0, &lane, &redirection, false),
-		     0);
+	take(0);
 	cr_assert_eq(run(packet, 60, &meta), XDP_PASS);
+}
+
+Test(xdp_program, counts_the_packets_that_pass)
+{
+	static uint8_t packet[64];
+	struct redirect_meta meta;
+	uint64_t before = take(PRIV_SETTLE);
+
+	for (int i = 0; i < 7; i++)
+		cr_assert_eq(run(packet, 60, &meta), XDP_PASS);
+	cr_assert_eq(take(PRIV_TAKE | PRIV_SETTLE) - before, 7);
+	for (int i = 0; i < 5; i++)
+		cr_assert_eq(run(packet, 60, &meta), XDP_REDIRECT);
+	cr_assert_eq(take(PRIV_SETTLE) - before, 7);
 }

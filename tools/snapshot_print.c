@@ -16,11 +16,12 @@
 
 static const char *const source_headings[] = {
 	"source",    ">lane",	      "backend",  "interface", "state",
-	">captured", ">kernel drops", ">freezes", NULL
+	">captured", ">kernel drops", ">freezes", ">retired",  NULL
 };
 static const char *const source_rate_headings[] = {
 	"source",    ">lane",	      "backend",  "interface", "state",
-	">captured", ">kernel drops", ">freezes", RATES,       NULL
+	">captured", ">kernel drops", ">freezes", ">retired",  RATES,
+	NULL
 };
 static const char *const lane_headings[] = {
 	"channel", ">lane",	 ">captures", ">seen", ">published", ">blocks",
@@ -89,6 +90,7 @@ static void print_sources(const struct snapshot *now,
 		table_number(&t, s->captured);
 		table_number(&t, s->kernel_drops);
 		table_number(&t, s->freezes);
+		table_number(&t, s->retired);
 		if (!last)
 			continue;
 		b = b ? b : s;
@@ -317,6 +319,7 @@ static void source_json(struct json *json, const struct nr_msg_source *s)
 	json_number(json, "bytes", s->bytes);
 	json_number(json, "kernel_drops", s->kernel_drops);
 	json_number(json, "freezes", s->freezes);
+	json_number(json, "retired", s->retired);
 	json_number(json, "ring_bytes", s->ring_bytes);
 	json_number(json, "bursts", s->bursts);
 	json_number(json, "bells", s->bells);

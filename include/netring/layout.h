@@ -210,7 +210,14 @@ struct nr_ring {
 	uint64_t lost;	     /* not admitted, up to the last change */
 	uint64_t refused_at; /* first sequence number it may not read */
 	uint64_t refusals;   /* how often it was refused a block */
-	uint64_t reserved_loss[4];
+
+	/*
+	 * Packets that passed by while the source's memory was made anew: lost,
+	 * too, and not under the lock. Written just before an end word, whose
+	 * sequence number lies so far behind what was published.
+	 */
+	uint64_t retired;
+	uint64_t reserved_loss[3];
 };
 
 /* It is a member of a group: other members get what it does not. */

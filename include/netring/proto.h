@@ -159,7 +159,8 @@ enum nr_source_state {
 	NR_SOURCE_FAILED = 5,
 };
 
-/* A source's lane. On the ring's wire side: captured + kernel_drops. */
+/* A source's lane. On the ring's wire side: captured + kernel_drops + retired.
+ */
 struct nr_msg_source {
 	struct nr_msg msg;
 	char source[NR_NAME_MAX];
@@ -188,7 +189,8 @@ struct nr_msg_source {
 	uint32_t frames;      /* of the UMEM */
 	uint32_t frames_free; /* neither the kernel's nor lent */
 	uint32_t frames_kept; /* the kernel's */
-	uint64_t reserved[2];
+	uint64_t retired;     /* went by while a reload made the memory anew */
+	uint64_t reserved[1];
 };
 
 #define NR_XDP 1u	   /* the fields above are filled in */
@@ -221,7 +223,7 @@ struct nr_msg_channel_lane {
 enum nr_lost_cause {
 	/* held too many blocks, or no pool was left */
 	NR_LOST_NOT_ADMITTED = 0,
-	/* could not follow a changed channel */
+	/* passed by while the source's memory was made anew (a reload) */
 	NR_LOST_RETIRED = 1,
 };
 
@@ -294,6 +296,7 @@ NR_AT(struct nr_msg_source, captured, 168);
 NR_AT(struct nr_msg_source, kernel_drops, 184);
 NR_AT(struct nr_msg_source, xdp_dropped, 232);
 NR_AT(struct nr_msg_source, xdp_flags, 264);
+NR_AT(struct nr_msg_source, retired, 280);
 NR_ASSERT(sizeof(struct nr_msg_channel_lane) == 224,
 	  "struct nr_msg_channel_lane");
 NR_AT(struct nr_msg_channel_lane, seen, 88);
