@@ -98,12 +98,16 @@ static int open_xdp_lane(struct control_source *source, uint32_t number,
 	if (err)
 		return err;
 	close(fds[1]); /* we have it from when it was made */
-	if (!frames)
-		frames = source->frames[number];
 	lane->ring_bytes = reply.xdp.umem_size;
 	lane->is_generic = reply.xdp.is_generic;
 	lane->is_zerocopy = reply.xdp.is_zerocopy;
-	return source_xdp_new(out, config, fds[0], frames, interface);
+	err = source_xdp_new(out, config, fds[0],
+			     frames ? frames : source->frames[number],
+			     interface);
+	/* No lane has new ones yet: the kernel can, before the first packet. */
+	if (!err && frames)
+		source_xdp_start(*out);
+	return err;
 }
 
 static int open_live_lane(struct control_source *source, uint32_t number,

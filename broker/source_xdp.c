@@ -193,6 +193,15 @@ static void take(struct xdp_source *s, struct burst *burst, uint32_t count,
 	s->burst_count = count;
 }
 
+void source_xdp_start(struct source *source)
+{
+	struct xdp_source *s = (struct xdp_source *)source;
+
+	s->has_started = true;
+	frames_reclaim(s->frames);
+	fill_up(s);
+}
+
 static int xdp_burst(struct source *source, struct burst *burst,
 		     uint32_t max_packets, size_t max_bytes)
 {
@@ -200,11 +209,8 @@ static int xdp_burst(struct source *source, struct burst *burst,
 	uint32_t at, n;
 
 	(void)max_bytes; /* only a lossless source has to heed it */
-	if (!s->has_started) {
-		s->has_started = true;
-		frames_reclaim(s->frames);
-		fill_up(s);
-	}
+	if (!s->has_started)
+		source_xdp_start(source);
 	n = xsk_ring_cons__peek(&s->rx, max_packets, &at);
 	if (n == 0 && s->busy_poll_ns)
 		n = busy_poll(s, max_packets, &at);

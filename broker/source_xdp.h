@@ -13,4 +13,10 @@
 int source_xdp_new(struct source **source, const struct config_source *config,
 		   int socket, struct frames *frames, uint32_t interface);
 
+/*
+ * Gives the kernel its frames. The lane does so by itself; for frames that no
+ * lane has yet it can be done before.
+ */
+void source_xdp_start(struct source *source);
+
 #endif

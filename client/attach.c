@@ -389,6 +389,7 @@ int attach_lane_message(struct nr_capture *capture, struct wire_msg *answer,
 				     .ring_map_offset = msg.ring_map_offset,
 				     .ring_map_size = msg.ring_map_size,
 				     .ring_offset = msg.ring_offset };
+	answer->fd_count = 0; /* the lane's now */
 	err = attach_lane(capture, &claim);
 	if (err)
 		return err;

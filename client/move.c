@@ -69,7 +69,6 @@ static void take_lane(struct nr_capture *capture, struct wire_msg *msg)
 	if (!moving || msg->length < sizeof(struct nr_msg_lane) ||
 	    (msg->fd_count != 2 && msg->fd_count != 3))
 		return;
-	msg->fd_count = 0; /* taken by the next call */
 	err = attach_lane_message(moving, msg, moving->move_id);
 	if (!err && ++moving->move_lanes < moving->lane_count)
 		return;
