@@ -95,12 +95,12 @@ static uint64_t now_or_end(const struct lane *lane, const uint64_t *now,
 static uint64_t others_load(const struct lane *lane, uint64_t published)
 {
 	const struct nr_arena *arena = (const void *)lane->arena;
+	uint64_t passed =
+		now_or_end(lane, &arena->passed, &lane->ring->end_passed);
 
-	return above(
-		above(now_or_end(lane, &arena->passed, &lane->ring->end_passed),
-		      lane->base_passed),
-		above(published, lane->base_seq) +
-			nr_count_load(&lane->ring->retired));
+	return above(above(passed, lane->base_passed),
+		     above(published, lane->base_seq) +
+			     nr_count_load(&lane->ring->retired));
 }
 
 /* What was said once is never taken back: hence the marks. */

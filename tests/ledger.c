@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -180,6 +181,12 @@ static int reader_main(void *data)
 	if (reading.kept.count && digest(&reading.kept) != reading.kept_digest)
 		reader->strange++;
 	nr_batch_release(&reading.kept);
+	if (reader->lingers && !reader->result) {
+		shutdown(nr_capture_fd(capture), SHUT_RDWR);
+		__atomic_store_n(&reader->has_hung_up, 1, __ATOMIC_RELEASE);
+		while (!__atomic_load_n(&reader->may_end, __ATOMIC_ACQUIRE))
+			pause_us(1000);
+	}
 	reader->stats.size = sizeof(reader->stats);
 	nr_capture_stats(capture, &reader->stats);
 	nr_capture_close(capture);

@@ -32,8 +32,14 @@ struct reader {
 	const char *group;
 	bool follows;
 	bool keeps_first; /* its first batch, to the end */
-	uint8_t id;	  /* 1 ... */
-	unsigned leases;  /* 0: the default */
+	/*
+	 * Asked to stop, it hangs up, and reads its statistics when it may:
+	 * when the lane has let go of it, they are what it was delivered in
+	 * all.
+	 */
+	bool lingers;
+	uint8_t id;	 /* 1 ... */
+	unsigned leases; /* 0: the default */
 	unsigned guarantee;
 	uint32_t pause_us; /* after each batch */
 	uint32_t lanes;	   /* more than one: no order between them */
@@ -41,6 +47,8 @@ struct reader {
 	pid_t pid;
 	uint32_t is_ready; /* attached */
 	uint32_t must_stop;
+	uint32_t has_hung_up;
+	uint32_t may_end;
 	int result;    /* what ended it, 0: must_stop */
 	uint32_t last; /* packet given last */
 	uint64_t count;
