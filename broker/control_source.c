@@ -220,16 +220,16 @@ struct control_source *control_source_new(const struct config *config,
 {
 	struct control_source *source = calloc(1, sizeof(*source));
 	struct config_source *copy = malloc(sizeof(*copy));
-	const char *name = config->sources[index].name;
+	const struct config_source *mine = &config->sources[index];
 	int err = -ENOMEM;
 
-	if (config->snaplen && config->snaplen < FLOW_BYTES)
+	if (mine->snaplen && mine->snaplen < FLOW_BYTES)
 		log_warn("source %s: snaplen = %u can cut off addresses and "
 			 "ports (%d bytes and more): flow hash and groups go "
 			 "by what is left of a packet",
-			 config->name, config->snaplen, FLOW_BYTES);
+			 mine->name, mine->snaplen, FLOW_BYTES);
 	if (source && copy) {
-		memcpy(copy, &config->sources[index], sizeof(*copy));
+		memcpy(copy, mine, sizeof(*copy));
 		source->config = copy;
 		source->index = first + index;
 		source->percent = control_source_percent(config, index);
@@ -237,7 +237,7 @@ struct control_source *control_source_new(const struct config *config,
 	}
 	if (!err)
 		return source;
-	log_error("source %s does not start: %s", name, strerror(-err));
+	log_error("source %s does not start: %s", mine->name, strerror(-err));
 	if (source && copy) {
 		control_source_free(source);
 		return NULL;
