@@ -3,8 +3,11 @@
 #include "warden_host.h"
 
 #include <arpa/inet.h>
-#include <ifaddrs.h>
+#include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/if_addr.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -12,6 +15,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#ifndef IFAPROT_KERNEL_LL
+#define IFA_PROTO 11
+#define IFAPROT_KERNEL_LL 3
+#endif
 
 static bool ask(const char *name, unsigned long question, struct ifreq *request)
 {
@@ -72,80 +80,188 @@ void host_count_queues(struct config_source *source)
 	source->lanes = least;
 }
 
-static bool is_link_local(const struct sockaddr *address)
-{
-	const struct sockaddr_in6 *in6 = (const void *)address;
+/* --------------------------------------------------- what the host has there
+ */
 
-	return address->sa_family == AF_INET6 &&
-	       IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr);
-}
+/* A question to the kernel's tables, asked of each entry. */
+struct question {
+	unsigned ifindex;
+	char *why; /* the answer, for a person */
+	size_t size;
+	bool (*fits)(const struct nlmsghdr *entry,
+		     const struct question *question);
+};
 
-static bool has_address(const char *name, char *why, size_t size)
-{
-	struct ifaddrs *all, *one;
-	char text[INET6_ADDRSTRLEN] = "";
-	bool found = false;
-
-	if (getifaddrs(&all))
-		return false;
-	for (one = all; one && !found; one = one->ifa_next) {
-		const void *bytes;
-
-		if (!one->ifa_addr || strcmp(one->ifa_name, name) != 0)
-			continue;
-		if (one->ifa_addr->sa_family == AF_INET)
-			bytes = &((struct sockaddr_in *)(void *)one->ifa_addr)
-					 ->sin_addr;
-		else if (one->ifa_addr->sa_family == AF_INET6 &&
-			 !is_link_local(one->ifa_addr))
-			bytes = &((struct sockaddr_in6 *)(void *)one->ifa_addr)
-					 ->sin6_addr;
-		else
-			continue;
-		inet_ntop(one->ifa_addr->sa_family, bytes, text, sizeof(text));
-		found = true;
-	}
-	freeifaddrs(all);
-	if (found)
-		snprintf(why, size, "has the address %s", text);
-	return found;
-}
+struct request {
+	struct nlmsghdr header;
+	union {
+		struct ifaddrmsg address;
+		struct {
+			struct rtmsg route;
+			struct rtattr attribute;
+			uint32_t ifindex;
+		} of;
+	};
+};
 
 /*
- * Lines of the kernel's: "IFACE DESTINATION ..." for IPv4, with MASK in the
- * eighth column; "DESTINATION LENGTH ... IFACE" for IPv6.
+ * By index, not by name: an address may have a label of its own (eth0:1, or
+ * whatever somebody called it). One that the kernel itself gives to every
+ * interface that is up means nothing.
  */
-static bool has_default_route(const char *name, char *why, size_t size)
+static bool is_address(const struct nlmsghdr *entry,
+		       const struct question *question)
 {
-	char line[256], interface[32];
-	unsigned long destination, mask;
-	unsigned length;
-	bool found = false;
-	FILE *file = fopen("/proc/net/route", "re");
+	const struct ifaddrmsg *address = NLMSG_DATA(entry);
+	const struct rtattr *a = IFA_RTA(address);
+	unsigned left = (unsigned)IFA_PAYLOAD(entry);
+	char text[INET6_ADDRSTRLEN] = "?";
+	const void *bytes = NULL;
+	uint8_t origin = 0;
 
-	while (file && !found && fgets(line, sizeof(line), file))
-		found = sscanf(line, "%31s %lx %*x %*x %*d %*d %*d %lx",
-			       interface, &destination, &mask) == 3 &&
-			destination == 0 && mask == 0 &&
-			strcmp(interface, name) == 0;
-	if (file)
-		fclose(file);
-	file = found ? NULL : fopen("/proc/net/ipv6_route", "re");
-	while (file && !found && fgets(line, sizeof(line), file))
-		found = sscanf(line,
-			       "%*32s %x %*s %*s %*s %*s %*s %*s %*s %31s",
-			       &length, interface) == 2 &&
-			length == 0 && strspn(line, "0") >= 32 &&
-			strcmp(interface, name) == 0;
-	if (file)
-		fclose(file);
+	if (entry->nlmsg_type != RTM_NEWADDR ||
+	    address->ifa_index != question->ifindex)
+		return false;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == IFA_LOCAL ||
+		    (a->rta_type == IFA_ADDRESS && !bytes))
+			bytes = RTA_DATA(a);
+		else if (a->rta_type == IFA_PROTO)
+			origin = *(const uint8_t *)RTA_DATA(a);
+	if (origin == IFAPROT_KERNEL_LL)
+		return false;
+	if (bytes)
+		inet_ntop(address->ifa_family, bytes, text, sizeof(text));
+	snprintf(question->why, question->size, "has the address %s", text);
+	return true;
+}
+
+static bool goes_through(const struct rtattr *hops, unsigned ifindex)
+{
+	const struct rtnexthop *hop = RTA_DATA(hops);
+	int left = (int)RTA_PAYLOAD(hops);
+
+	for (; RTNH_OK(hop, left);
+	     left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
+		if ((unsigned)hop->rtnh_ifindex == ifindex)
+			return true;
+	return false;
+}
+
+/* Of any table. */
+static bool is_default_route(const struct nlmsghdr *entry,
+			     const struct question *question)
+{
+	const struct rtmsg *route = NLMSG_DATA(entry);
+	const struct rtattr *a = RTM_RTA(route);
+	unsigned left = (unsigned)RTM_PAYLOAD(entry);
+	bool found = false;
+
+	if (entry->nlmsg_type != RTM_NEWROUTE || route->rtm_dst_len != 0 ||
+	    route->rtm_type != RTN_UNICAST)
+		return false;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == RTA_OIF)
+			found |= *(const uint32_t *)RTA_DATA(a) ==
+				 question->ifindex;
+		else if (a->rta_type == RTA_MULTIPATH)
+			found |= goes_through(a, question->ifindex);
 	if (found)
-		snprintf(why, size, "holds the default route");
+		snprintf(question->why, question->size,
+			 "holds the default route");
 	return found;
+}
+
+/* Reads the answer to its end. 1: an entry fits, 0: none does, or -errno. */
+static int read_answer(int fd, const struct question *question)
+{
+	static uint8_t buffer[65536] __attribute__((aligned(NLMSG_ALIGNTO)));
+	int found = 0;
+
+	for (;;) {
+		const struct nlmsghdr *entry = (void *)buffer;
+		ssize_t n = recv(fd, buffer, sizeof(buffer), MSG_TRUNC);
+		unsigned left = (unsigned)n;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || (size_t)n > sizeof(buffer))
+			return n < 0 ? -errno : -EMSGSIZE;
+		for (; NLMSG_OK(entry, left); entry = NLMSG_NEXT(entry, left)) {
+			const struct nlmsgerr *error = NLMSG_DATA(entry);
+
+			if (entry->nlmsg_type == NLMSG_DONE)
+				return found;
+			if (entry->nlmsg_type == NLMSG_ERROR)
+				return error->error ? error->error : -EPROTO;
+			if (!found && question->fits(entry, question))
+				found = 1;
+		}
+	}
+}
+
+static int ask_table(struct request *request, size_t body,
+		     const struct question *question)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	const int on = 1;
+	int found;
+
+	if (fd < 0)
+		return -errno;
+	/* The kernel then sends what is of the interface; else everything. */
+	(void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on,
+			 sizeof(on));
+	request->header.nlmsg_len = (uint32_t)NLMSG_LENGTH(body);
+	request->header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	if (send(fd, request, request->header.nlmsg_len, 0) < 0)
+		found = -errno;
+	else
+		found = read_answer(fd, question);
+	close(fd);
+	return found;
+}
+
+static int has_address(int family, const struct question *question)
+{
+	struct request request = {
+		.header.nlmsg_type = RTM_GETADDR,
+		.address = { .ifa_family = (uint8_t)family,
+			     .ifa_index = question->ifindex },
+	};
+
+	return ask_table(&request, sizeof(request.address), question);
+}
+
+static int has_default_route(int family, const struct question *question)
+{
+	struct request request = {
+		.header.nlmsg_type = RTM_GETROUTE,
+		.of = { .route.rtm_family = (uint8_t)family,
+			.attribute = { .rta_len = RTA_LENGTH(sizeof(uint32_t)),
+				       .rta_type = RTA_OIF },
+			.ifindex = question->ifindex },
+	};
+
+	return ask_table(&request, sizeof(request.of), question);
 }
 
 bool host_needs(const char *name, char *why, size_t size)
 {
-	return has_address(name, why, size) ||
-	       has_default_route(name, why, size);
+	static const int families[] = { AF_INET, AF_INET6 };
+	struct question question = { if_nametoindex(name), why, size, NULL };
+	int found = 0;
+
+	if (question.ifindex == 0)
+		return false; /* there is none to be taken */
+	question.fits = is_address;
+	for (int i = 0; i < 2 && found == 0; i++)
+		found = has_address(families[i], &question);
+	question.fits = is_default_route;
+	for (int i = 0; i < 2 && found == 0; i++)
+		found = has_default_route(families[i], &question);
+	if (found < 0)
+		snprintf(why, size, "may be needed by the host (%s)",
+			 strerror(-found));
+	return found != 0;
 }

@@ -22,9 +22,10 @@ void host_look(struct host_interface *interface, const char *name);
 uint32_t host_queues(const char *name);
 
 /*
- * Whether the host itself needs the packets of the interface: it has an
- * address (but for IPv6's automatic link-local one) or holds a default route.
- * Then @why says which, for a person.
+ * Whether the host itself needs the packets of the interface: it has an address
+ * (but for the link-local one that the kernel gives by itself) or holds a
+ * default route, of any table; also if that cannot be found out. Then @why says
+ * which, for a person.
  */
 bool host_needs(const char *name, char *why, size_t size);
 

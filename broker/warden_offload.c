@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The NIC's and the stack's habit of merging packets and hiding their VLAN
- * tags: turned off by ethtool's ioctl while we capture, and put back at the
- * end.
+ * What we change of an interface while we capture, and put back at the end: the
+ * NIC's and the stack's habit of merging packets and hiding their VLAN tags,
+ * and which packets the NIC stamps.
  */
 #include "warden_offload.h"
 
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/net_tstamp.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdint.h>
@@ -27,6 +28,8 @@ static struct saved {
 	char interface[IFNAMSIZ];
 	uint32_t gro;
 	uint32_t flags; /* of MERGING_FLAGS, those that were on */
+	bool has_clock;
+	struct hwtstamp_config clock; /* as it was */
 } saved[SAVED_MAX];
 static unsigned saved_count;
 
@@ -88,12 +91,55 @@ void offload_off(const char *interface)
 	}
 }
 
+static int clock_ioctl(const char *interface, unsigned long request,
+		       struct hwtstamp_config *clock)
+{
+	struct ifreq ifr = { .ifr_data = (char *)clock };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", interface);
+	err = ioctl(fd, request, &ifr) ? -errno : 0;
+	close(fd);
+	return err;
+}
+
+int offload_stamp(const char *interface)
+{
+	struct hwtstamp_config before = { 0 }, clock;
+	struct saved *s = find(interface);
+	bool is_known = clock_ioctl(interface, SIOCGHWTSTAMP, &before) == 0;
+	int err;
+
+	if (is_known && before.rx_filter == HWTSTAMP_FILTER_ALL)
+		return 0;
+	clock = before; /* what is sent is stamped as somebody wants it */
+	clock.rx_filter = HWTSTAMP_FILTER_ALL;
+	err = clock_ioctl(interface, SIOCSHWTSTAMP, &clock);
+	if (!err && s && is_known && !s->has_clock) {
+		s->has_clock = true;
+		s->clock = before;
+	}
+	return err;
+}
+
 bool offload_strips_tags(const char *interface)
 {
 	uint32_t flags = 0;
 
 	return ethtool(interface, ETHTOOL_GFLAGS, &flags) == 0 &&
 	       flags & ETH_FLAG_RXVLAN;
+}
+
+static void put_clock_back(struct saved *s)
+{
+	int err = clock_ioctl(s->interface, SIOCSHWTSTAMP, &s->clock);
+
+	if (err)
+		log_warn("%s: cannot put its time stamps back: %s",
+			 s->interface, strerror(-err));
 }
 
 void offload_restore(void)
@@ -112,6 +158,8 @@ void offload_restore(void)
 		    ethtool(s->interface, ETHTOOL_GFLAGS, &flags) == 0)
 			change(s->interface, ETHTOOL_SFLAGS, flags | s->flags,
 			       "LRO and VLAN stripping");
+		if (s->has_clock)
+			put_clock_back(s);
 	}
 	saved_count = 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* offloads = off: packets as they were on the wire. */
+/* What a NIC does with packets: offloads = off, clock = hardware. */
 #ifndef NETRINGD_WARDEN_OFFLOAD_H
 #define NETRINGD_WARDEN_OFFLOAD_H
 
@@ -12,10 +12,16 @@
  */
 void offload_off(const char *interface);
 
+/*
+ * Has the NIC stamp all that it receives; what it sends is stamped as before.
+ * Returns 0 or -errno.
+ */
+int offload_stamp(const char *interface);
+
 /* Whether the NIC keeps VLAN tags apart from the packets' bytes. */
 bool offload_strips_tags(const char *interface);
 
-/* Turns on again what offload_off() has turned off. */
+/* Puts back all that was changed by these. */
 void offload_restore(void);
 
 #endif

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "warden_offload.h"
 #include "region.h"
 
 #define FRAME_SIZE 2048 /* cuts nothing in V3; the kernel wants one */
@@ -179,17 +180,15 @@ static int set_busy_poll(int fd, const struct config_source *source)
 static int set_clock(int fd, const struct config_source *source,
 		     const char *interface)
 {
-	struct hwtstamp_config stamp = { .rx_filter = HWTSTAMP_FILTER_ALL };
-	struct ifreq request = { 0 };
+	int err;
 
 	if (source->clock != CLOCK_HARDWARE)
 		return 0;
-	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
-	request.ifr_data = (char *)&stamp;
-	if (ioctl(fd, SIOCSHWTSTAMP, &request)) {
+	err = offload_stamp(interface);
+	if (err) {
 		log_warn("source %s: %s has no hardware time stamps (%s): the "
 			 "kernel stamps",
-			 source->name, interface, strerror(errno));
+			 source->name, interface, strerror(-err));
 		return 0;
 	}
 	return set_option(fd, SOL_PACKET, PACKET_TIMESTAMP,
