@@ -119,9 +119,16 @@ static uint32_t drawn_by(const struct terms *terms)
 	return terms->guarantee + (terms->membership.name[0] != '\0');
 }
 
-/* Blocks drawn by this user in @channel on @lane. */
+/* What its channel draws from on @lane: loaned ones share an account. */
+static const struct admission *account_on(const struct control_channel *channel,
+					  const struct lane *lane)
+{
+	return channel->arenas[lane->number]->admission.account;
+}
+
+/* Blocks drawn by this user from @account on @lane, by any channel. */
 static uint32_t guaranteed_on(const struct session *session,
-			      const struct control_channel *channel,
+			      const struct admission *account,
 			      const struct lane *lane)
 {
 	const struct session *other = session->control->sessions;
@@ -131,11 +138,12 @@ static uint32_t guaranteed_on(const struct session *session,
 		const struct capture *capture = other->capture;
 
 		if (!capture || other->account != session->account ||
-		    capture->channel != channel)
+		    capture == session->capture)
 			continue;
 		for (uint32_t i = 0; i < capture->lane_count; i++)
 			if (capture->lanes[i].lane == lane &&
-			    capture != session->capture)
+			    capture->lanes[i].is_user &&
+			    account_on(capture->channel, lane) == account)
 				blocks += drawn_by(&capture->terms);
 	}
 	return blocks;
@@ -151,22 +159,24 @@ static int check_share(struct session *session,
 {
 	for (uint32_t i = 0; i < terms->lane_count; i++) {
 		uint32_t number = terms->first_lane + i;
-		const struct arena *arena = channel->arenas[number];
-		uint32_t most = arena->admission.account->set_aside -
-				(arena->admission.account->set_aside + 7) / 8;
-		uint32_t has = guaranteed_on(session, channel,
-					     &channel->source->lanes[number]);
+		const struct lane *lane = &channel->source->lanes[number];
+		const struct admission *account = account_on(channel, lane);
+		uint32_t most =
+			account->set_aside - (account->set_aside + 7) / 8;
+		uint32_t has = guaranteed_on(session, account, lane);
 
 		if (session->peer.is_owner || has + drawn_by(terms) <= most)
 			continue;
 		session_refuse(
 			session, ENOSPC,
 			"channel '%s' has guaranteed %u blocks a lane to "
-			"user %u, who asks for %u more: of %u that are "
+			"user %u%s, who asks for %u more: of %u that are "
 			"set aside one user may have %u",
 			channel->config->name, has, session->peer.uid,
-			drawn_by(terms), arena->admission.account->set_aside,
-			most);
+			channel->arenas[number]->frames ?
+				" (with others that share its frames)" :
+				"",
+			drawn_by(terms), account->set_aside, most);
 		return 1;
 	}
 	return 0;
@@ -411,14 +421,15 @@ static void was_evicted(struct lane_command *command)
 
 /* ---------------------------------------------------------------- the life */
 
-static void init_lane(struct capture *capture, uint32_t index)
+static int init_lane(struct capture *capture, uint32_t index)
 {
 	const struct terms *terms = &capture->terms;
 	struct capture_lane *cl = &capture->lanes[index];
 	struct control *control = capture->session->control;
 
+	int err = control_use_lane(capture->channel->source, cl->lane);
+
 	cl->is_user = true;
-	control_use_lane(capture->channel->source, cl->lane);
 	cl->sub.bell = capture->session->event.fd;
 	cl->sub.capture_id = capture->id;
 	cl->sub.lane = cl->lane->number;
@@ -428,6 +439,31 @@ static void init_lane(struct capture *capture, uint32_t index)
 	subscription_init(&cl->sub, ring_slice_ring(cl->slice),
 			  &capture->pages->pages[index], terms->leases,
 			  terms->guarantee, terms->budget);
+	return err;
+}
+
+/* It would get no packets: the host has them, or what else @err says. */
+static void refuse_packets(struct session *session,
+			   const struct capture *capture, int err)
+{
+	const char *name = capture->channel->config->name;
+	const struct config_source *source = capture->channel->source->config;
+
+	if (err == -EADDRINUSE)
+		session_refuse(session, -err,
+			       "channel '%s' has no packets: the host needs "
+			       "those of its interface (%s%s), which has an "
+			       "address or the default route, and AF_XDP would "
+			       "take them. Source '%s' can be set exclusive = "
+			       "yes",
+			       name, source->interfaces[0],
+			       source->interface_count > 1 ? ", ..." : "",
+			       source->name);
+	else
+		session_refuse(session, -err,
+			       "channel '%s': the packets of source '%s' "
+			       "cannot be taken: %s",
+			       name, source->name, strerror(-err));
 }
 
 static void ask_lane(struct capture *capture, uint32_t index)
@@ -544,7 +580,12 @@ void capture_attach(struct session *session, struct control_channel *channel,
 	session->state = SESSION_ATTACHING;
 	session->deadline_ns = 0;
 	for (uint32_t i = 0; i < capture->lane_count; i++)
-		init_lane(capture, i);
+		if (!err)
+			err = init_lane(capture, i);
+	if (err) {
+		refuse_packets(session, capture, err);
+		return;
+	}
 	for (uint32_t i = 0; i < capture->lane_count; i++)
 		ask_lane(capture, i);
 }

@@ -192,6 +192,13 @@ static inline uint32_t config_frames_kept(const struct config_source *source)
 	return half < source->rx_ring ? half : source->rx_ring;
 }
 
+/* The kernel's headroom, in front of the packet in each frame. */
+#define CONFIG_FRAME_HEADROOM 256u
+static inline uint32_t config_frame_room(const struct config_source *source)
+{
+	return source->frame_size - CONFIG_FRAME_HEADROOM;
+}
+
 /* The queue of each interface that lane @lane of it serves. */
 static inline uint32_t config_queue(const struct config_source *source,
 				    uint32_t lane)

@@ -280,6 +280,8 @@ void control_deinit(struct control *control)
 	mailbox_deinit(&control->in);
 	if (control->links_event.fd > 0)
 		close(control->links_event.fd);
+	if (control->needs_event.fd > 0)
+		close(control->needs_event.fd);
 	if (control->signal_event.fd > 0)
 		close(control->signal_event.fd);
 	if (control->epoll_fd > 0)
@@ -296,11 +298,15 @@ static void take_counters(struct control *control)
 	for (source = control->sources; source; source = source->next) {
 		const struct config_source *config = source->config;
 
-		if (config->backend != BACKEND_PACKET || source->is_removed)
+		if (config->backend == BACKEND_REPLAY || source->is_removed)
 			continue;
+		/* AF_XDP's have more bits; its program has things to tell. */
 		for (uint32_t l = 0; l < source->lane_count; l++)
-			priv_packet_stats(source->index, l / config->lanes,
-					  l % config->lanes, &reply);
+			(config->backend == BACKEND_XDP ?
+				 priv_xdp_stats :
+				 priv_packet_stats)(source->index,
+						    l / config->lanes,
+						    l % config->lanes, &reply);
 	}
 }
 

@@ -79,6 +79,8 @@ struct control {
 	struct event signal_event;
 	struct event warden_event;
 	struct event links_event;    /* fd 0: not watched */
+	struct event needs_event;    /* addresses and routes; the same */
+	bool needs_are_due;	     /* what the host needs may have changed */
 	uint64_t listener_parked_ns; /* accept() goes on then; 0: it does */
 	uint64_t links_due_ns;	     /* 0: all links are up */
 	uint64_t counters_due_ns;
@@ -146,6 +148,11 @@ int control_source_open(struct control *control, struct control_source *source);
 int control_source_start(struct control_source *source);
 /* Gives an AF_XDP source's queues back, now; its captures may end later. */
 void control_source_close(struct control_source *source);
+/*
+ * Before that, while the warden knows it: takes it off its interfaces, for what
+ * is still fed cannot be emptied. 0 or -errno.
+ */
+int control_source_give_back(const struct control_source *source);
 /* Opens such a one again, now or as soon as that is possible. */
 void control_source_reopen(struct control *control,
 			   struct control_source *source);
@@ -184,9 +191,10 @@ int control_channel_make_arena(struct control_channel *channel, uint32_t lane);
 
 /*
  * A capture more, or less, on a lane. What AF_XDP takes is lost to the host, so
- * a queue's packets are taken only while somebody wants them.
+ * a queue's packets are taken only while somebody wants them, and not when the
+ * host needs them: then -EADDRINUSE.
  */
-void control_use_lane(const struct control_source *source, struct lane *lane);
+int control_use_lane(const struct control_source *source, struct lane *lane);
 void control_leave_lane(const struct control_source *source, struct lane *lane);
 /*
  * A lane of AF_XDP gets a new socket, on its next frames: the old one is read

@@ -98,12 +98,17 @@ static int open_xdp_lane(struct control_source *source, uint32_t number,
 	if (err)
 		return err;
 	close(fds[1]); /* we have it from when it was made */
+	if (reply.xdp.rests) {
+		close(fds[0]);
+		*out = lane_no_source();
+		return 0;
+	}
 	lane->ring_bytes = reply.xdp.umem_size;
 	lane->is_generic = reply.xdp.is_generic;
 	lane->is_zerocopy = reply.xdp.is_zerocopy;
 	err = source_xdp_new(out, config, fds[0],
 			     frames ? frames : source->frames[number],
-			     interface);
+			     interface, reply.xdp.magic);
 	/* No lane has new ones yet: the kernel can, before the first packet. */
 	if (!err && frames)
 		source_xdp_start(*out);
@@ -118,19 +123,27 @@ static int open_live_lane(struct control_source *source, uint32_t number,
 	return open_packet_lane(source, number, out);
 }
 
-/* Lets packets into lanes that have been opened. */
+static int take_queue(const struct control_source *source, struct lane *lane,
+		      bool takes);
+
+/*
+ * Lets packets into lanes that have been opened. Those that have not, their
+ * interface is gone, or the host needs, do not hold the others.
+ */
 static int start_lanes(const struct control_source *source)
 {
-	uint32_t each = source->config->lanes;
-	int err = 0;
+	int err = 0, failed;
 
 	if (source->config->backend == BACKEND_PACKET)
 		return priv_packet_start(source->index);
-	for (uint32_t i = 0; i < source->lane_count && !err; i++)
-		if (source->lanes[i].users > 0)
-			err = priv_xdp_take(source->index, i / each, i % each,
-					    PRIV_TAKE, NULL);
-	return err == -ENODEV ? 0 : err; /* of another interface, gone */
+	for (uint32_t i = 0; i < source->lane_count; i++) {
+		if (source->lanes[i].users == 0)
+			continue;
+		failed = take_queue(source, &source->lanes[i], true);
+		if (failed && failed != -EADDRINUSE)
+			err = failed;
+	}
+	return err;
 }
 
 static int open_replay(const struct control_source *source, struct source **out)
@@ -307,6 +320,17 @@ static void close_lane(struct lane *lane)
 		;
 }
 
+int control_source_give_back(const struct control_source *source)
+{
+	int err = 0;
+
+	if (source->config->backend != BACKEND_XDP)
+		return 0;
+	for (uint32_t i = 0; i < source->config->interface_count && !err; i++)
+		err = priv_xdp_close(source->index, i);
+	return err;
+}
+
 void control_source_close(struct control_source *source)
 {
 	if (source->config->backend != BACKEND_XDP)
@@ -419,7 +443,9 @@ static void resume_lane(struct lane *lane, enum nr_source_state state,
 		*resume = *how;
 	resume->base.run = lane_resume;
 	resume->base.done = resume_is_done;
-	resume->state = state;
+	resume->state = lane->is_left && state == NR_SOURCE_RUNNING ?
+				NR_SOURCE_TO_HOST :
+				state;
 	lane_send(lane, &resume->base);
 }
 
@@ -520,6 +546,9 @@ static bool reopen(struct control_source *source, uint32_t interface)
 	}
 	if (!err)
 		err = start_lanes(source);
+	/* Sockets that nobody reads must get nothing. */
+	if (err && source->config->backend == BACKEND_XDP)
+		(void)priv_xdp_close(source->index, interface);
 	for (uint32_t i = 0; i < count; i++) {
 		if (err)
 			opened[i]->ops->free(opened[i]);
@@ -574,33 +603,61 @@ void control_source_reopen(struct control *control,
 
 /* ---------------------------------------------- queues that somebody wants */
 
-static void take_queue(const struct control_source *source,
-		       const struct lane *lane, bool takes)
+/* The host has its packets, whoever wants them; or has not, any more. */
+static void set_left(const struct control_source *source, struct lane *lane,
+		     bool is_left)
+{
+	uint32_t interface = lane->number / source->config->lanes;
+
+	if (lane->is_left == is_left)
+		return;
+	lane->is_left = is_left;
+	resume_lane(lane, state_of(source->links[interface].state), NULL);
+}
+
+/* -ENODEV: it has no socket now, and is taken when it has one again. */
+static int take_queue(const struct control_source *source, struct lane *lane,
+		      bool takes)
 {
 	uint32_t each = source->config->lanes;
-	int err;
+	int err =
+		priv_xdp_take(source->index, lane->number / each,
+			      lane->number % each, takes ? PRIV_TAKE : 0, NULL);
 
-	if (source->config->backend != BACKEND_XDP || source->is_removed)
-		return;
-	err = priv_xdp_take(source->index, lane->number / each,
-			    lane->number % each, takes ? PRIV_TAKE : 0, NULL);
-	/* Without a socket now: it is done when there is one again. */
-	if (err && err != -ENODEV)
+	set_left(source, lane, err == -EADDRINUSE);
+	if (err && err != -ENODEV && err != -EADDRINUSE)
 		log_warn("source %s: lane %u %s its packets: %s",
 			 source->config->name, lane->number,
 			 takes ? "does not get" : "keeps", strerror(-err));
+	return err == -ENODEV ? 0 : err;
 }
 
-void control_use_lane(const struct control_source *source, struct lane *lane)
+static bool takes_queues(const struct control_source *source)
 {
-	if (lane->users++ == 0)
-		take_queue(source, lane, true);
+	return source->config->backend == BACKEND_XDP && !source->is_removed;
+}
+
+int control_use_lane(const struct control_source *source, struct lane *lane)
+{
+	if (lane->users++ == 0 && takes_queues(source))
+		return take_queue(source, lane, true);
+	return lane->is_left ? -EADDRINUSE : 0;
 }
 
 void control_leave_lane(const struct control_source *source, struct lane *lane)
 {
-	if (--lane->users == 0)
+	if (--lane->users == 0 && takes_queues(source))
 		take_queue(source, lane, false);
+}
+
+/* An address or a route has come or gone: asks for what it has, again. */
+static void ask_again(const struct control_source *source)
+{
+	if (!takes_queues(source) || source->config->exclusive)
+		return;
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		if (source->lanes[l].users > 0)
+			take_queue(source, &source->lanes[l], true);
 }
 
 /* Starts or ends to take the packets of a lane that has captures. */
@@ -676,19 +733,52 @@ static void links_have_changed(struct control *control, struct event *event,
 	}
 }
 
-int control_watch_links(struct control *control)
+/*
+ * There may be thousands of routes that change: what the host needs is looked
+ * at a few times a second at most.
+ */
+static void needs_have_changed(struct control *control, struct event *event,
+			       uint32_t events)
+{
+	char message[8192];
+
+	(void)events;
+	while (recv(event->fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
+	       errno == ENOBUFS)
+		;
+	control->needs_are_due = true;
+	if (control->links_due_ns == 0)
+		control->links_due_ns = control_now_ns() + LINK_PERIOD_NS;
+}
+
+static int
+watch_groups(struct control *control, struct event *event, uint32_t groups,
+	     void (*handle)(struct control *, struct event *, uint32_t))
 {
 	const struct sockaddr_nl address = { .nl_family = AF_NETLINK,
-					     .nl_groups = RTMGRP_LINK };
+					     .nl_groups = groups };
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 
 	if (fd < 0)
 		return -errno;
-	control->links_event.fd = fd;
-	control->links_event.handle = links_have_changed;
+	event->fd = fd;
+	event->handle = handle;
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)))
 		return -errno;
-	return control_watch(control, &control->links_event, EPOLLIN);
+	return control_watch(control, event, EPOLLIN);
+}
+
+int control_watch_links(struct control *control)
+{
+	int err = watch_groups(control, &control->links_event, RTMGRP_LINK,
+			       links_have_changed);
+
+	if (err)
+		return err;
+	return watch_groups(control, &control->needs_event,
+			    RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+				    RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE,
+			    needs_have_changed);
 }
 
 void control_check_links(struct control *control)
@@ -700,12 +790,15 @@ void control_check_links(struct control *control)
 	for (source = control->sources; source; source = source->next) {
 		if (source->is_removed)
 			continue;
+		if (control->needs_are_due)
+			ask_again(source);
 		for (uint32_t i = 0; i < source->config->interface_count; i++) {
 			if (source->links[i].is_watched)
 				check_link(control, source, i);
 			is_watching |= source->links[i].is_watched;
 		}
 	}
+	control->needs_are_due = false;
 	control->links_due_ns =
 		is_watching ? control_now_ns() + LINK_PERIOD_NS : 0;
 }

@@ -18,8 +18,44 @@
 
 /* epoll data: a source's events carry SOURCE_EVENT, from whoever made it */
 #define MAILBOX_EVENT 0
-/* bursts taken at most from a source that is replaced */
+/* bursts taken at most from an AF_PACKET source that is replaced */
 #define DRAIN_MAX 8192
+
+/* --------------------------------------------------------------- no source */
+
+static int none_burst(struct source *source, struct burst *burst,
+		      uint32_t max_packets, size_t max_bytes)
+{
+	(void)source;
+	(void)burst;
+	(void)max_packets;
+	(void)max_bytes;
+	return SOURCE_NOTHING;
+}
+
+static int none_wait_fd(const struct source *source)
+{
+	(void)source;
+	return -1;
+}
+
+static void none_free(struct source *source)
+{
+	(void)source;
+}
+
+/* What a lane has that has none: it is parked, and never asks. */
+static const struct source_ops none_ops = { .burst = none_burst,
+					    .wait_fd = none_wait_fd,
+					    .free = none_free };
+static struct source none = { .ops = &none_ops, .link_type = 1 };
+
+struct source *lane_no_source(void)
+{
+	return &none;
+}
+
+/* --------------------------------------------------------------- starting */
 
 static int lane_poll_source(struct lane *lane)
 {
@@ -50,9 +86,12 @@ int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
 	lane->failed.done = failed;
 	lane->failed.lane = lane;
 	lane->epoll_fd = -1;
-	lane->state = lane->config->backend == BACKEND_REPLAY ?
-			      NR_SOURCE_WAITING :
-			      NR_SOURCE_RUNNING;
+	lane->is_parked = source == &none;
+	if (lane->config->backend == BACKEND_REPLAY)
+		lane->state = NR_SOURCE_WAITING;
+	else
+		lane->state =
+			lane->is_parked ? NR_SOURCE_GONE : NR_SOURCE_RUNNING;
 	err = mailbox_init(&lane->in);
 	if (err)
 		return err;
@@ -393,11 +432,16 @@ void lane_stat(struct lane *lane, struct lane_command *command)
 					  stat->entries[i].msg);
 }
 
+/* What a ring holds, and no more: a source that goes on does not hold us. */
 static void drain(struct lane *lane)
 {
+	bool is_xdp = lane->config->backend == BACKEND_XDP;
+	uint64_t most = is_xdp ? lane->config->rx_ring :
+				 (uint64_t)DRAIN_MAX * BURST_MAX;
+	uint64_t end = lane->captured + most;
+
 	lane->is_parked = false;
-	/* What a ring holds; a source that goes on does not hold us. */
-	for (int i = 0; i < DRAIN_MAX && take_burst(lane); i++)
+	while (lane->captured < end && take_burst(lane))
 		;
 }
 
@@ -405,7 +449,6 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 {
 	struct resume_command *resume = (struct resume_command *)command;
 
-	lane->is_parked = false;
 	if (resume->source) {
 		drain(lane);
 		lane->source->ops->free(lane->source);
@@ -418,30 +461,10 @@ void lane_resume(struct lane *lane, struct lane_command *command)
 		if (lane_poll_source(lane))
 			log_error("lane %u of %s cannot wait for its source",
 				  lane->number, lane->config->name);
-		lane->is_parked = false;
 	}
-	lane->state = resume->state;
+	lane->is_parked = lane->source == &none;
+	lane->state = lane->is_parked ? NR_SOURCE_GONE : resume->state;
 }
-
-static int none_burst(struct source *source, struct burst *burst,
-		      uint32_t max_packets, size_t max_bytes)
-{
-	(void)source;
-	(void)burst;
-	(void)max_packets;
-	(void)max_bytes;
-	return SOURCE_NOTHING;
-}
-
-static void none_free(struct source *source)
-{
-	(void)source;
-}
-
-/* What a lane has when its source was closed: it is idle and never asks. */
-static const struct source_ops none_ops = { .burst = none_burst,
-					    .free = none_free };
-static struct source none = { .ops = &none_ops, .link_type = 1 };
 
 void lane_drop_source(struct lane *lane)
 {

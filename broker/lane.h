@@ -53,6 +53,7 @@ struct lane {
 	struct frames *frames;	      /* of an xdp source, lent: its packets' */
 	bool is_generic, is_zerocopy; /* of that; the control thread's */
 	uint32_t users;		      /* captures on it; the control thread's */
+	bool is_left; /* to the host, which needs its packets; the same */
 	struct lane_channel *channels; /* those of its source */
 	struct mailbox in;	       /* to this lane */
 	struct mailbox *out;	       /* to the control thread */
@@ -80,6 +81,9 @@ struct lane {
 	/* a note to the control thread, on its way once at most */
 	struct lane_command failed;
 };
+
+/* For a lane whose queue is not there. */
+struct source *lane_no_source(void);
 
 /*
  * Prepares a lane for @source, which it takes. @failed is called in the

@@ -125,9 +125,13 @@ int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 	return ask(&request, reply, fds, 2);
 }
 
-int priv_xdp_close(uint32_t source)
+int priv_xdp_close(uint32_t source, uint32_t interface)
 {
-	return ask_plainly(PRIV_XDP_CLOSE, source);
+	const struct priv_request request = { PRIV_XDP_CLOSE, source, interface,
+					      0, 0 };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
 }
 
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,

@@ -31,7 +31,7 @@ enum priv_verb {
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
 	PRIV_XDP_UMEM,	      /* fd: a UMEM for the lane's next socket */
 	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM (count 1: that one) */
-	PRIV_XDP_CLOSE,	      /* a source: its sockets and its programs go */
+	PRIV_XDP_CLOSE,	      /* an interface: its sockets and its program go */
 	PRIV_XDP_TAKE,	      /* the queue's packets, or not: PRIV_TAKE_* */
 	PRIV_XDP_STATS,	      /* kernel counters, since the opening */
 	PRIV_XDP_LINK,	      /* the link's state */
@@ -87,8 +87,10 @@ struct priv_reply {
 		} reload;
 		struct {
 			uint64_t umem_size;
+			bool rests; /* no queue for it: no socket, two UMEM */
 			bool is_generic;
 			bool is_zerocopy;
+			uint32_t magic; /* struct redirect_meta */
 		} xdp;
 		struct {
 			uint64_t passed; /* of the queue, to the host, ever */
@@ -113,7 +115,7 @@ int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
 		  uint64_t *size, int *fd);
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
-int priv_xdp_close(uint32_t source);
+int priv_xdp_close(uint32_t source, uint32_t interface);
 /* @passed: NULL, or how many packets had passed when nobody took them. */
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
 		  uint32_t how, uint64_t *passed);

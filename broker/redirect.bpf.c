@@ -32,10 +32,19 @@ struct {
 } passed SEC(".maps");
 
 const volatile bool use_hardware_clock;
+/* This program's own: bytes that another has left in a frame do not have it. */
+const volatile __u32 magic;
+const volatile __u32 room; /* of a frame, for a packet */
 /* The interface's own, to tell packets to this host; see get_mac(). */
 __u64 own_mac;
 /* Set when a driver that could be asked does not tell of tags. */
 __u32 tags_are_hidden;
+/* The size of a packet that no frame holds. */
+__u32 too_large;
+/* The driver leaves room in front of a frame. */
+__u32 has_front;
+/* ... but once did not. */
+__u32 undescribed;
 
 extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx,
 					 __u64 *timestamp) __ksym __weak;
@@ -140,10 +149,29 @@ FLOW_INLINE int pass(__u32 queue)
 	return XDP_PASS;
 }
 
+/*
+ * False: the packet must not go out, for the lane would take what an earlier
+ * one has left in the frame for its words. Where a driver never leaves room in
+ * front there are no such words, and the lane looks at the bytes itself.
+ */
+FLOW_INLINE bool describe(struct xdp_md *ctx, const struct redirect_meta *meta)
+{
+	struct redirect_meta *front;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return !has_front;
+	front = (void *)(long)ctx->data_meta;
+	if ((void *)(front + 1) > (void *)(long)ctx->data)
+		return false;
+	write_meta(front, meta);
+	if (!has_front)
+		has_front = 1;
+	return true;
+}
+
 FLOW_INLINE int redirect_frame(struct xdp_md *ctx, bool is_bound)
 {
-	struct redirect_meta meta = { .magic = REDIRECT_MAGIC };
-	struct redirect_meta *front;
+	struct redirect_meta meta = { .magic = magic };
 	__u32 queue = ctx->rx_queue_index;
 	struct cursor c;
 	long action;
@@ -154,13 +182,14 @@ FLOW_INLINE int redirect_frame(struct xdp_md *ctx, bool is_bound)
 	if (is_bound)
 		ask_driver(ctx, &meta);
 	c = packet_of(ctx);
+	if ((unsigned long)(c.end - c.at) > room)
+		too_large = (__u32)(c.end - c.at);
 	meta.flags |= direction(&c);
 	read_tag(&c, &meta);
 	meta.flow_hash = hash_ethernet(c);
-	if (!bpf_xdp_adjust_meta(ctx, -(int)sizeof(meta))) {
-		front = (void *)(long)ctx->data_meta;
-		if ((void *)(front + 1) <= (void *)(long)ctx->data)
-			write_meta(front, &meta);
+	if (!describe(ctx, &meta)) {
+		undescribed = 1;
+		return pass(queue);
 	}
 	action = bpf_redirect_map(&sockets, queue, XDP_PASS);
 	return action == XDP_PASS ? pass(queue) : (int)action;

@@ -7,9 +7,6 @@
 #ifndef NETRINGD_REDIRECT_H
 #define NETRINGD_REDIRECT_H
 
-/* A frame without it comes from a driver that leaves no room in front. */
-#define REDIRECT_MAGIC 0x4e525831u
-
 struct redirect_meta {
 	unsigned long long ts_ns; /* TAI; with CLOCK_HARDWARE the NIC's */
 	unsigned int flow_hash;
@@ -17,6 +14,10 @@ struct redirect_meta {
 	unsigned short vlan_tpid;
 	unsigned short flags; /* as in struct nr_record */
 	unsigned short reserved;
+	/*
+	 * Drawn anew for each program that is attached. A frame without it
+	 * comes from a driver that leaves no room in front.
+	 */
 	unsigned int magic;
 };
 

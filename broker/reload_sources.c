@@ -148,8 +148,8 @@ int reload_swap_sources(struct reload *reload)
 			continue;
 		while ((source = in_the_way(reload, i))) {
 			reload->closed[reload->closed_count++] = source;
+			err = control_source_give_back(source);
 			control_source_close(source);
-			err = priv_xdp_close(source->index);
 			/* Until it is known whether it goes. */
 			source->is_removed = true;
 		}

@@ -42,6 +42,7 @@ struct xdp_source {
 	int socket;
 	int epoll_fd;
 	uint16_t interface;
+	uint32_t magic; /* of what the program puts in front */
 	bool has_started;
 	uint64_t busy_poll_ns;
 	uint32_t in_kernel; /* frames in the fill ring, or taken from it */
@@ -131,7 +132,7 @@ static void decode_bytes(struct packet *packet)
 	uint16_t type = packet->caplen >= 16 ? get16(packet->data + 12) : 0;
 
 	packet->ts_ns = now_ns(CLOCK_REALTIME);
-	packet->flags = NR_DIRECTION_UNKNOWN;
+	packet->flags = NR_DIRECTION_UNKNOWN | NR_CLOCK_BROKER;
 	packet->vlan_tci = 0;
 	packet->vlan_tpid = 0;
 	if (type == 0x8100 || type == 0x88a8) {
@@ -152,7 +153,7 @@ static void decode(const struct xdp_source *s, const struct xdp_desc *desc,
 	packet->wirelen = desc->len;
 	packet->interface = s->interface;
 	memcpy(&meta, packet->data - sizeof(meta), sizeof(meta));
-	if (meta.magic != REDIRECT_MAGIC) {
+	if (meta.magic != s->magic) {
 		decode_bytes(packet);
 		return;
 	}
@@ -341,7 +342,8 @@ static int watch(struct xdp_source *s)
 }
 
 int source_xdp_new(struct source **source, const struct config_source *config,
-		   int socket, struct frames *frames, uint32_t interface)
+		   int socket, struct frames *frames, uint32_t interface,
+		   uint32_t magic)
 {
 	struct xdp_source *s = calloc(1, sizeof(*s));
 	int err;
@@ -356,6 +358,7 @@ int source_xdp_new(struct source **source, const struct config_source *config,
 	s->socket = socket;
 	s->epoll_fd = -1;
 	s->interface = (uint16_t)interface;
+	s->magic = magic;
 	s->busy_poll_ns = config->busy_poll * UINT64_C(1000);
 	err = map_rings(s, config);
 	if (!err)

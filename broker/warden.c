@@ -120,6 +120,7 @@ static int start_engine(struct warden *warden)
 		return -errno;
 	warden->engine_was_ready = false;
 	warden->pages_made = 0; /* those of the last one are gone */
+	warden_allow_frames(warden, warden->options->config);
 	warden->engine = fork();
 	if (warden->engine == 0)
 		exec_engine(warden->options, pair[1]);
@@ -142,12 +143,40 @@ static void insist(struct warden *warden)
 	kill(warden->engine, SIGKILL);
 }
 
-/* Their packets go to the host again; the programs stay, and let them pass. */
+static void leave_queues(struct warden *warden,
+			 const struct config_source *source, uint32_t index)
+{
+	for (uint32_t l = 0; l < source->interface_count * source->lanes; l++)
+		redirect_queue(&warden->redirections[index][l / source->lanes],
+			       config_queue(source, l % source->lanes), -1);
+}
+
+/*
+ * Their packets go to the host again; the programs stay, and let them pass.
+ * What the rings hold by then nobody will read.
+ */
 static void close_xdp(struct warden *warden)
 {
-	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+	const struct config *config = warden->options->config;
+	uint32_t left = 0, count = 0;
+
+	for (uint32_t s = 0; s < config->source_count; s++) {
+		if (config->sources[s].backend != BACKEND_XDP)
+			continue;
+		leave_queues(warden, &config->sources[s], s);
+		count++;
+	}
+	if (count == 0)
+		return;
+	/* Packets that were on their way to a ring are in it behind this. */
+	redirect_settle();
+	for (uint32_t s = 0; s < config->source_count; s++)
 		for (int l = 0; l < LANES_MAX; l++)
-			asroot_xdp_close(&warden->xdp_sockets[s][l]);
+			left += asroot_xdp_abandon(&config->sources[s],
+						   &warden->xdp_sockets[s][l]);
+	if (left && !warden->is_stopping)
+		log_warn("%u packets were in AF_XDP rings of the engine: lost",
+			 left);
 }
 
 static void detach_xdp(struct warden *warden)

@@ -12,13 +12,11 @@
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
 #include <linux/membarrier.h>
-#include <linux/net_tstamp.h>
-#include <linux/sockios.h>
 #include <net/if.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -42,6 +40,20 @@ print_debug(enum libbpf_print_level level, const char *format, va_list args)
 	if (length > 0 && level != LIBBPF_DEBUG)
 		log_debug("%.*s", (int)strcspn(text, "\n"), text);
 	return length;
+}
+
+void redirect_refuse(struct redirection *redirection, const char *format, ...)
+{
+	char text[REFUSAL_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	if (strcmp(text, redirection->refusal) == 0)
+		return;
+	memcpy(redirection->refusal, text, sizeof(text));
+	log_error("%s", text);
 }
 
 /* ------------------------------------------------- programs of other people */
@@ -73,16 +85,19 @@ static uint32_t foreign_program(unsigned ifindex)
 				   query.prog_id;
 }
 
-static int refuse_foreign(const struct config_source *source, const char *name,
+static int refuse_foreign(struct redirection *redirection,
+			  const struct config_source *source, const char *name,
 			  uint32_t id)
 {
 	char program[64];
 
 	name_of_program(program, sizeof(program), id);
-	log_error("source %s: %s has an XDP program of somebody else, '%s' (id "
-		  "%u): it is not replaced. Take it off (ip link set %s xdp "
-		  "off), or use backend = af_packet",
-		  source->name, name, program, id, name);
+	redirect_refuse(
+		redirection,
+		"source %s: %s has an XDP program of somebody else, '%s' (id "
+		"%u): it is not replaced. Take it off (ip link set %s xdp "
+		"off), or use backend = af_packet",
+		source->name, name, program, id, name);
 	return -EBUSY;
 }
 
@@ -98,6 +113,35 @@ static void warn_of_tags(struct redirection *redirection, const char *name)
 		"it takes off: VLANs would look untagged. Set offloads = off, "
 		"or ethtool -K %s rxvlan off",
 		name, name);
+}
+
+/*
+ * What its sender has left to the device to be segmented is larger than the
+ * MTU. (Merging on reception the kernel leaves out, for an interface that has
+ * an XDP program.)
+ */
+static void warn_of_large(struct redirection *redirection, const char *name,
+			  uint32_t size)
+{
+	if (redirection->has_warned_large)
+		return;
+	redirection->has_warned_large = true;
+	log_warn("%s: a packet of %u bytes did not fit a frame: such packets "
+		 "are dropped, and counted. The peer of a virtual interface "
+		 "sends them unsegmented: use mode = driver, or ethtool -K "
+		 "PEER tso off gso off there",
+		 name, size);
+}
+
+static void warn_of_front(struct redirection *redirection, const char *name)
+{
+	if (redirection->has_warned_front)
+		return;
+	redirection->has_warned_front = true;
+	log_warn("%s: its driver left no room in front of a packet, though it "
+		 "did before: such packets are left to the host. Set mode = "
+		 "generic",
+		 name);
 }
 
 struct attempt {
@@ -121,7 +165,7 @@ static bool is_wanted(const struct config_source *source,
 }
 
 static struct redirect *load(const struct config_source *source,
-			     unsigned ifindex, bool is_bound)
+			     unsigned ifindex, bool is_bound, uint32_t magic)
 {
 	struct redirect *program = redirect__open();
 	uint32_t queues = 1;
@@ -132,6 +176,8 @@ static struct redirect *load(const struct config_source *source,
 		if (config_queue(source, i) >= queues)
 			queues = config_queue(source, i) + 1;
 	program->rodata->use_hardware_clock = source->clock == CLOCK_HARDWARE;
+	program->rodata->magic = magic;
+	program->rodata->room = config_frame_room(source);
 	bpf_map__set_max_entries(program->maps.sockets, queues);
 	bpf_map__set_max_entries(program->maps.passed, queues);
 	bpf_program__set_autoload(program->progs.netring_bound, is_bound);
@@ -156,9 +202,14 @@ static int try(struct redirection *redirection,
 	       const struct attempt *attempt)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = attempt->flags);
-	struct redirect *program = load(source, ifindex, attempt->is_bound);
+	struct redirect *program;
+	uint32_t magic;
 	int fd, link;
 
+	/* Not what another program has left in frames that go on. */
+	if (getrandom(&magic, sizeof(magic), 0) != sizeof(magic))
+		return -EIO;
+	program = load(source, ifindex, attempt->is_bound, magic | 1);
 	if (!program)
 		return errno ? -errno : -ENOMEM;
 	fd = bpf_program__fd(attempt->is_bound ?
@@ -172,10 +223,22 @@ static int try(struct redirection *redirection,
 	redirection->program = program;
 	redirection->link = link;
 	redirection->ifindex = ifindex;
+	redirection->magic = magic | 1;
 	redirection->is_generic = attempt->flags == XDP_FLAGS_SKB_MODE;
 	/* What the driver can tell, it may tell of tags, too. */
 	redirection->has_warned = false;
+	redirection->has_warned_large = false;
+	redirection->has_warned_front = false;
 	return 0;
+}
+
+static void log_attached(const struct redirection *redirection,
+			 const struct config_source *source, const char *name,
+			 bool is_bound)
+{
+	log_info("source %s: %s: XDP in %s mode%s", source->name, name,
+		 redirection->is_generic ? "generic" : "driver",
+		 is_bound ? ", asks the driver" : "");
 }
 
 static int try_all(struct redirection *redirection,
@@ -183,31 +246,31 @@ static int try_all(struct redirection *redirection,
 		   unsigned ifindex)
 {
 	int err = -EOPNOTSUPP;
+	uint32_t foreign;
 
 	for (size_t i = 0; i < sizeof(attempts) / sizeof(attempts[0]); i++) {
 		if (!is_wanted(source, &attempts[i]))
 			continue;
 		err = try(redirection, source, ifindex, &attempts[i]);
 		if (err == 0) {
-			log_info("source %s: %s: XDP in %s mode%s",
-				 source->name, name,
-				 redirection->is_generic ? "generic" : "driver",
-				 attempts[i].is_bound ? ", asks the driver" :
-							"");
+			log_attached(redirection, source, name,
+				     attempts[i].is_bound);
 			if (!attempts[i].is_bound)
 				warn_of_tags(redirection, name);
 			return 0;
 		}
-		if (err == -EBUSY || err == -EEXIST)
-			return refuse_foreign(source, name,
-					      foreign_program(ifindex));
+		foreign = foreign_program(ifindex);
+		if (foreign)
+			return refuse_foreign(redirection, source, name,
+					      foreign);
 		log_debug("source %s: %s: attempt %zu: %s", source->name, name,
 			  i, strerror(-err));
 	}
-	log_error("source %s: %s takes no XDP program%s: %s", source->name,
-		  name,
-		  source->attach == ATTACH_DRIVER ? " in driver mode" : "",
-		  strerror(-err));
+	redirect_refuse(redirection, "source %s: %s takes no XDP program%s: %s",
+			source->name, name,
+			source->attach == ATTACH_DRIVER ? " in driver mode" :
+							  "",
+			strerror(-err));
 	return err;
 }
 
@@ -234,20 +297,12 @@ static int be_promiscuous(const struct config_source *source, unsigned ifindex)
 
 static void start_clock(const struct config_source *source, const char *name)
 {
-	struct hwtstamp_config stamp = { .rx_filter = HWTSTAMP_FILTER_ALL };
-	struct ifreq request = { .ifr_data = (char *)&stamp };
-	int fd;
+	int err = source->clock == CLOCK_HARDWARE ? offload_stamp(name) : 0;
 
-	if (source->clock != CLOCK_HARDWARE)
-		return;
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
-	if (fd < 0 || ioctl(fd, SIOCSHWTSTAMP, &request))
+	if (err)
 		log_warn("source %s: %s has no hardware time stamps (%s): the "
 			 "kernel stamps",
-			 source->name, name, strerror(errno));
-	if (fd >= 0)
-		close(fd);
+			 source->name, name, strerror(-err));
 }
 
 static void set_mac(struct redirect *program, const uint8_t mac[6])
@@ -259,6 +314,17 @@ static void set_mac(struct redirect *program, const uint8_t mac[6])
 	program->bss->own_mac = word;
 }
 
+bool redirect_is_on(const struct redirection *redirection, unsigned ifindex)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t length = sizeof(info);
+
+	/* The link of an interface that is gone has none. */
+	return redirection->program &&
+	       bpf_obj_get_info_by_fd(redirection->link, &info, &length) == 0 &&
+	       info.xdp.ifindex == ifindex;
+}
+
 int redirect_attach(struct redirection *redirection,
 		    const struct config_source *source, const char *name,
 		    const struct host_interface *host)
@@ -266,7 +332,7 @@ int redirect_attach(struct redirection *redirection,
 	uint32_t foreign;
 	int err;
 
-	if (redirection->program && redirection->ifindex == host->index) {
+	if (redirect_is_on(redirection, host->index)) {
 		set_mac(redirection->program, host->mac);
 		return 0;
 	}
@@ -274,7 +340,9 @@ int redirect_attach(struct redirection *redirection,
 	libbpf_set_print(print_debug);
 	foreign = foreign_program(host->index);
 	if (foreign)
-		return refuse_foreign(source, name, foreign);
+		return refuse_foreign(redirection, source, name, foreign);
+	if (source->offloads_off)
+		offload_off(name);
 	err = try_all(redirection, source, name, host->index);
 	if (err)
 		return err;
@@ -292,7 +360,8 @@ void redirect_detach(struct redirection *redirection)
 	redirect__destroy(redirection->program);
 	if (redirection->promiscuous >= 0)
 		close(redirection->promiscuous);
-	*redirection = (struct redirection){ .promiscuous = -1 };
+	redirection->program = NULL;
+	redirection->link = redirection->promiscuous = -1;
 }
 
 int redirect_queue(struct redirection *redirection, uint32_t queue, int socket)
@@ -333,6 +402,12 @@ void redirect_settle(void)
 
 void redirect_look(struct redirection *redirection, const char *name)
 {
-	if (redirection->program && redirection->program->bss->tags_are_hidden)
+	const struct redirect *program = redirection->program;
+
+	if (program && program->bss->tags_are_hidden)
 		warn_of_tags(redirection, name);
+	if (program && program->bss->too_large)
+		warn_of_large(redirection, name, program->bss->too_large);
+	if (program && program->bss->undescribed)
+		warn_of_front(redirection, name);
 }

@@ -13,6 +13,9 @@
 
 #include "warden_verbs.h"
 
+/* Of a lane: a start, frames made anew for other readers, and some retries. */
+#define UMEMS_EACH 4
+
 static uint32_t source_named(const struct config *config, const char *name)
 {
 	uint32_t i = 0;
@@ -31,8 +34,21 @@ void warden_close_source(struct warden *warden, uint32_t index)
 		warden->sockets[index][l] = (struct packet_socket){ .fd = -1 };
 		warden->xdp_sockets[index][l] = (struct xdp_socket){ .fd = -1 };
 	}
-	for (int i = 0; i < CONFIG_INTERFACES_MAX; i++)
+	for (int i = 0; i < CONFIG_INTERFACES_MAX; i++) {
 		redirect_detach(&warden->redirections[index][i]);
+		warden->redirections[index][i] =
+			(struct redirection){ .promiscuous = -1 };
+	}
+}
+
+void warden_allow_frames(struct warden *warden, const struct config *config)
+{
+	warden->umems_left = 0;
+	for (uint32_t s = 0; s < config->source_count; s++)
+		if (config->sources[s].backend == BACKEND_XDP)
+			warden->umems_left +=
+				UMEMS_EACH * config->sources[s].lanes *
+				config->sources[s].interface_count;
 }
 
 /* What is open for a source gets another place, where nothing is open. */
@@ -166,6 +182,10 @@ int asroot_reload(struct warden *warden, const struct priv_request *request,
 	if (is_good) {
 		warden->next = config;
 		warden->next_fd = config_fd;
+		if (memcmp(&warden->last_read, config, sizeof(*config)) != 0) {
+			memcpy(&warden->last_read, config, sizeof(*config));
+			warden_allow_frames(warden, config);
+		}
 		close(text);
 		return 1;
 	}

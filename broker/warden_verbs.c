@@ -154,13 +154,19 @@ static struct xdp_lane requested_xdp(struct warden *warden,
 	};
 }
 
+static unsigned may_rest(const struct warden *warden)
+{
+	return warden->was_ready ? XDP_MAY_REST : 0;
+}
+
 static int asroot_xumem(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
 	int err = asroot_xdp_umem(lane.source, request->interface,
-				  request->lane, lane.socket, reply);
+				  request->lane, may_rest(warden), lane.socket,
+				  lane.redirection, &warden->umems_left, reply);
 
 	if (err)
 		return err;
@@ -172,15 +178,13 @@ static int asroot_xclose(struct warden *warden,
 			 const struct priv_request *request,
 			 struct priv_reply *reply, int *fds)
 {
-	const struct config_source *source =
-		requested_source(warden, request, BACKEND_XDP);
+	struct xdp_lane lane = requested_xdp(warden, request);
 
 	(void)reply;
 	(void)fds;
-	for (uint32_t l = 0; l < source->interface_count * source->lanes; l++)
-		asroot_xdp_release(&warden->xdp_sockets[request->source][l]);
-	for (uint32_t i = 0; i < source->interface_count; i++)
-		redirect_detach(&warden->redirections[request->source][i]);
+	for (uint32_t i = 0; i < lane.source->lanes; i++)
+		asroot_xdp_release(&lane.socket[i]);
+	redirect_detach(lane.redirection);
 	return 0;
 }
 
@@ -189,13 +193,15 @@ static int asroot_xopen(struct warden *warden,
 			struct priv_reply *reply, int *fds)
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
-	int err = asroot_xdp_open(lane.source, request->interface,
-				  request->lane, request->count != 0,
-				  lane.socket, lane.redirection, reply);
+	unsigned flags =
+		(request->count ? XDP_NEW_FRAMES : 0) | may_rest(warden);
+	int err =
+		asroot_xdp_open(lane.source, request->interface, request->lane,
+				flags, lane.socket, lane.redirection, reply);
 
 	if (err)
 		return err;
-	fds[0] = lane.socket->fd;
+	fds[0] = reply->xdp.rests ? lane.socket->umem.fd : lane.socket->fd;
 	fds[1] = lane.socket->umem.fd;
 	return 2;
 }
@@ -207,8 +213,9 @@ static int asroot_xtake(struct warden *warden,
 	struct xdp_lane lane = requested_xdp(warden, request);
 
 	(void)fds;
-	return asroot_xdp_take(lane.source, request->lane, lane.socket,
-			       lane.redirection, request->count, reply);
+	return asroot_xdp_take(lane.source, request->interface, request->lane,
+			       lane.socket, lane.redirection, request->count,
+			       reply);
 }
 
 static int asroot_xstats(struct warden *warden,
@@ -230,7 +237,8 @@ static int asroot_xlink(struct warden *warden,
 	struct xdp_lane lane = requested_xdp(warden, request);
 
 	(void)fds;
-	asroot_xdp_link(lane.source, request->interface, lane.socket, reply);
+	asroot_xdp_link(lane.source, request->interface, lane.socket,
+			lane.redirection, reply);
 	return 0;
 }
 
@@ -274,6 +282,7 @@ static int asroot_ready(struct warden *warden,
 	(void)reply;
 	(void)fds;
 	warden->engine_was_ready = true;
+	warden->was_ready = true;
 	return 0;
 }
 

@@ -27,9 +27,12 @@ struct warden {
 	pid_t engine;
 	int signals;
 	bool engine_was_ready;
+	bool was_ready; /* this one, or one before */
 	bool is_stopping;
 	bool was_told; /* the engine, to stop */
 	uint32_t pages_made;
+	uint32_t umems_left;	   /* that this engine may ask for */
+	struct config last_read;   /* by a reload, whatever came of it */
 	const struct config *next; /* read, and not in force yet; or NULL */
 	int next_fd;
 	struct packet_socket sockets[SOURCES_MAX][LANES_MAX];
@@ -51,6 +54,11 @@ int asroot_commit(struct warden *warden, const struct priv_request *request,
 		  struct priv_reply *reply, int *fds);
 int asroot_abandon(struct warden *warden, const struct priv_request *request,
 		   struct priv_reply *reply, int *fds);
+/*
+ * Lets the engine ask for the frames of @config: at the start, and when another
+ * text was read. It may map the old ones for ever, so there has to be an end.
+ */
+void warden_allow_frames(struct warden *warden, const struct config *config);
 /* Forgets the next configuration, if there is one. */
 void warden_abandon(struct warden *warden);
 /* Closes all that is open for a source, by its index. */

@@ -20,7 +20,6 @@
 #include "warden_offload.h"
 
 #define BIND_TRIES 100	    /* 2 ms apart */
-#define KERNEL_HEADROOM 256 /* XDP_PACKET_HEADROOM, of each frame */
 #define FRAME_SIZE_MAX 4096 /* a page: larger frames cannot be had */
 #define LINK_HEADER 22	    /* Ethernet with two tags */
 
@@ -37,57 +36,86 @@ static int set_option(int fd, int level, int option, uint32_t value)
 
 /* ------------------------------------------------------------------- checks */
 
-static int refuse_mtu(const struct config_source *source, const char *name,
+static int refuse_mtu(struct redirection *redirection,
+		      const struct config_source *source, const char *name,
 		      uint32_t mtu)
 {
-	uint32_t room = source->frame_size - KERNEL_HEADROOM;
+	uint32_t room = config_frame_room(source);
 	bool larger_helps =
-		mtu + LINK_HEADER <= FRAME_SIZE_MAX - KERNEL_HEADROOM;
+		mtu + LINK_HEADER <= FRAME_SIZE_MAX - CONFIG_FRAME_HEADROOM;
 
-	log_error("source %s: %s has an MTU of %u, so packets of up to %u "
-		  "bytes, and frame_size = %u has room for %u: %s the MTU to "
-		  "%u, or use backend = af_packet",
-		  source->name, name, mtu, mtu + LINK_HEADER,
-		  source->frame_size, room,
-		  larger_helps ? "set frame_size = 4096, lower" : "lower",
-		  room - LINK_HEADER);
+	redirect_refuse(
+		redirection,
+		"source %s: %s has an MTU of %u, so packets of up to %u "
+		"bytes, and frame_size = %u has room for %u: %s the MTU to "
+		"%u, or use backend = af_packet",
+		source->name, name, mtu, mtu + LINK_HEADER, source->frame_size,
+		room, larger_helps ? "set frame_size = 4096, lower" : "lower",
+		room - LINK_HEADER);
 	return -EMSGSIZE;
 }
 
-static int check(const struct config_source *source, const char *name,
+/*
+ * "All" queues are those that there were when the configuration was read: with
+ * fewer the lanes of the others rest, and what is more is nobody's.
+ */
+static int check_queue(struct redirection *redirection,
+		       const struct config_source *source, const char *name,
+		       uint32_t lane)
+{
+	uint32_t queues = host_queues(name), queue = config_queue(source, lane);
+
+	if (source->queue_count == 0 && queues != source->lanes &&
+	    queues != redirection->queues)
+		log_warn("source %s: %s has %u receive queues, and the source "
+			 "%u lanes an interface: %s",
+			 source->name, name, queues, source->lanes,
+			 queues < source->lanes ?
+				 "the others rest" :
+				 "packets of the other queues are not captured "
+				 "(list them: queues = 0, 1, ...; or restart)");
+	redirection->queues = queues;
+	if (queue < queues)
+		return XDP_OPEN;
+	if (source->queue_count == 0)
+		return XDP_RESTS;
+	redirect_refuse(redirection,
+			"source %s: %s has %u receive queues, so no queue %u",
+			source->name, name, queues, queue);
+	return -ENODEV;
+}
+
+static int check(struct redirection *redirection,
+		 const struct config_source *source, const char *name,
 		 const struct host_interface *host, uint32_t lane)
 {
 	char why[128];
 
-	if (host->index == 0)
-		return -ENODEV;
 	if (host->type != ARPHRD_ETHER && host->type != ARPHRD_LOOPBACK) {
-		log_error("source %s: %s is not Ethernet: use backend = "
-			  "af_packet",
-			  source->name, name);
+		redirect_refuse(redirection,
+				"source %s: %s is not Ethernet: use backend = "
+				"af_packet",
+				source->name, name);
 		return -EPROTONOSUPPORT;
 	}
-	if (host->mtu + LINK_HEADER > source->frame_size - KERNEL_HEADROOM)
-		return refuse_mtu(source, name, host->mtu);
-	if (config_queue(source, lane) >= host_queues(name)) {
-		log_error("source %s: %s has %u receive queues, so no queue %u",
-			  source->name, name, host_queues(name),
-			  config_queue(source, lane));
-		return -ENODEV;
-	}
+	if (host->mtu + LINK_HEADER > config_frame_room(source))
+		return refuse_mtu(redirection, source, name, host->mtu);
 	if (!source->exclusive && host_needs(name, why, sizeof(why))) {
-		log_error("source %s: %s %s: packets taken by AF_XDP are lost "
-			  "to the host. Set exclusive = yes if that is meant, "
-			  "or use backend = af_packet",
-			  source->name, name, why);
+		redirect_refuse(
+			redirection,
+			"source %s: %s %s: packets taken by AF_XDP are lost "
+			"to the host. Set exclusive = yes if that is meant, "
+			"or use backend = af_packet",
+			source->name, name, why);
 		return -EADDRINUSE;
 	}
-	return 0;
+	return check_queue(redirection, source, name, lane);
 }
 
 /* --------------------------------------------------------------------- UMEM */
 
-static int make_umem(const struct config_source *source, struct region *umem)
+static int make_umem(struct redirection *redirection,
+		     const struct config_source *source, struct region *umem)
 {
 	uint64_t size = (uint64_t)source->frame_count * source->frame_size;
 	int err;
@@ -95,10 +123,12 @@ static int make_umem(const struct config_source *source, struct region *umem)
 	size = (size + REGION_ALIGN - 1) & ~(uint64_t)(REGION_ALIGN - 1);
 	err = region_new(umem, "netring-umem", size, source->small_pages);
 	if (err == REGION_NO_HUGE_PAGES) {
-		log_error("source %s: no huge pages for %llu bytes of frames; "
-			  "reserve some (vm.nr_hugepages) or set small_pages = "
-			  "yes",
-			  source->name, (unsigned long long)size);
+		redirect_refuse(
+			redirection,
+			"source %s: no huge pages for %llu bytes of frames; "
+			"reserve some (vm.nr_hugepages) or set small_pages = "
+			"yes",
+			source->name, (unsigned long long)size);
 		err = -ENOMEM;
 	}
 	if (err)
@@ -232,21 +262,26 @@ static void close_socket(struct xdp_socket *socket)
 	socket->fd = -1;
 }
 
+static const char *hint(const struct config_source *source, int err)
+{
+	if (err == -EBUSY)
+		return " (another AF_XDP socket may have it)";
+	return source->bind == BIND_ZEROCOPY ? " (bind = zerocopy)" : "";
+}
+
 static int open_lane(const struct config_source *source, const char *name,
 		     uint32_t lane, const struct host_interface *host,
-		     struct xdp_socket *socket,
-		     const struct redirection *redirection)
+		     struct xdp_socket *socket, struct redirection *redirection)
 {
 	uint32_t queue = config_queue(source, lane);
 	int fd = open_socket(source, host->index, queue, &socket->umem,
 			     redirection->is_generic);
 
 	if (fd < 0) {
-		log_error("source %s: lane %u on %s, queue %u: %s%s",
-			  source->name, lane, name, queue, strerror(-fd),
-			  fd == -EBUSY ? " (another AF_XDP socket has it)" :
-			  source->bind == BIND_ZEROCOPY ? " (bind = zerocopy)" :
-							  "");
+		redirect_refuse(redirection,
+				"source %s: lane %u on %s, queue %u: %s%s",
+				source->name, lane, name, queue, strerror(-fd),
+				hint(source, fd));
 		return fd;
 	}
 	socket->fd = fd;
@@ -259,30 +294,49 @@ static int open_lane(const struct config_source *source, const char *name,
 	return 0;
 }
 
+/* Returns an outcome, or -errno. */
+static int look(const struct config_source *source, const char *name,
+		uint32_t lane, unsigned flags, struct host_interface *host,
+		struct redirection *redirection)
+{
+	host_look(host, name);
+	if (host->index)
+		return check(redirection, source, name, host, lane);
+	return flags & XDP_MAY_REST ? XDP_RESTS : -ENODEV;
+}
+
 int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, struct xdp_socket *socket,
+		    uint32_t lane, unsigned flags, struct xdp_socket *socket,
+		    struct redirection *redirection, uint32_t *left,
 		    struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];
 	struct host_interface host;
-	int err;
+	int err = look(source, name, lane, flags, &host, redirection);
 
-	host_look(&host, name);
-	err = check(source, name, &host, lane);
-	if (err)
+	if (err < 0)
 		return err;
+	if (*left == 0) {
+		log_error("source %s: the engine asks for frames too often",
+			  source->name);
+		return -ENOSPC;
+	}
 	region_free(&socket->next_umem);
-	err = make_umem(source, &socket->next_umem);
-	if (err)
-		log_error("source %s: lane %u on %s: no memory for its frames "
-			  "(%s)",
-			  source->name, lane, name, strerror(-err));
+	err = make_umem(redirection, source, &socket->next_umem);
+	if (err) {
+		redirect_refuse(redirection,
+				"source %s: lane %u on %s: no memory for its "
+				"frames (%s)",
+				source->name, lane, name, strerror(-err));
+		return err;
+	}
+	--*left;
 	reply->xdp.umem_size = socket->next_umem.size;
-	return err;
+	return 0;
 }
 
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, bool is_new, struct xdp_socket *socket,
+		    uint32_t lane, unsigned flags, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];
@@ -290,40 +344,69 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 	int err;
 
 	close_socket(socket);
-	if (is_new && socket->next_umem.base) {
+	if (flags & XDP_NEW_FRAMES && socket->next_umem.base) {
 		region_free(&socket->umem);
 		socket->umem = socket->next_umem;
 		socket->next_umem = (struct region){ .fd = -1 };
 	}
 	if (!socket->umem.base)
 		return -ENOMEM;
-	host_look(&host, name);
-	if (source->offloads_off)
-		offload_off(name);
-	err = check(source, name, &host, lane);
-	if (!err)
+	err = look(source, name, lane, flags, &host, redirection);
+	if (err == XDP_OPEN)
 		err = redirect_attach(redirection, source, name, &host);
-	if (!err)
+	if (err == XDP_OPEN)
 		err = open_lane(source, name, lane, &host, socket, redirection);
-	if (err)
+	if (err < 0)
 		return err;
+	if (lane + 1 == source->lanes)
+		redirection->refusal[0] = '\0'; /* nothing is refused */
 	reply->xdp.umem_size = socket->umem.size;
+	reply->xdp.rests = err == XDP_RESTS;
 	reply->xdp.is_generic = redirection->is_generic;
 	reply->xdp.is_zerocopy = socket->is_zerocopy;
+	reply->xdp.magic = redirection->magic;
 	return 0;
 }
 
-int asroot_xdp_take(const struct config_source *source, uint32_t lane,
-		    const struct xdp_socket *socket,
+/*
+ * Whether the host needs it has to be asked again when something has changed:
+ * an address that came after the start means that it has its packets back.
+ */
+static bool is_needed(const struct config_source *source, const char *name,
+		      struct redirection *redirection)
+{
+	char why[128];
+	bool is_it = !source->exclusive && host_needs(name, why, sizeof(why));
+
+	if (is_it && !redirection->host_needs_it)
+		log_error("source %s: %s %s: its packets are left to the host, "
+			  "and no capture gets them. Set exclusive = yes if "
+			  "captures are to have them, or take that away",
+			  source->name, name, why);
+	else if (redirection->host_needs_it && !is_it)
+		log_info("source %s: %s: the host does not need its packets "
+			 "any more",
+			 source->name, name);
+	redirection->host_needs_it = is_it;
+	return is_it;
+}
+
+int asroot_xdp_take(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, const struct xdp_socket *socket,
 		    struct redirection *redirection, uint32_t how,
 		    struct priv_reply *reply)
 {
+	const char *name = source->interfaces[interface];
 	uint32_t queue = config_queue(source, lane);
 	bool takes = how & PRIV_TAKE;
 	int err;
 
 	if (takes && socket->fd < 0)
 		return -ENODEV; /* taken when it is open again */
+	if (takes && is_needed(source, name, redirection)) {
+		redirect_queue(redirection, queue, -1);
+		return -EADDRINUSE;
+	}
 	/* Counted while nobody takes them: before that, and after it. */
 	reply->taken.passed = redirect_passed(redirection, queue);
 	err = redirect_queue(redirection, queue, takes ? socket->fd : -1);
@@ -382,7 +465,9 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 }
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
-		     const struct xdp_socket *socket, struct priv_reply *reply)
+		     const struct xdp_socket *socket,
+		     const struct redirection *redirection,
+		     struct priv_reply *reply)
 {
 	struct host_interface host;
 
@@ -390,7 +475,8 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 	reply->link.error = 0;
 	if (host.index == 0)
 		reply->link.state = PRIV_LINK_GONE;
-	else if (socket->fd < 0 || host.index != socket->ifindex)
+	else if (socket->fd < 0 || host.index != socket->ifindex ||
+		 !redirect_is_on(redirection, host.index))
 		reply->link.state = PRIV_LINK_NEW;
 	else
 		reply->link.state = host.is_up ? PRIV_LINK_UP : PRIV_LINK_DOWN;
@@ -406,4 +492,41 @@ void asroot_xdp_close(struct xdp_socket *socket)
 	close_socket(socket);
 	region_free(&socket->umem);
 	region_free(&socket->next_umem);
+	memset(&socket->counted, 0, sizeof(socket->counted));
+}
+
+/* What lies in the receive ring: how many packets, at most @slots. */
+static uint32_t ring_holds(int fd, uint32_t slots)
+{
+	struct xdp_mmap_offsets offsets;
+	socklen_t length = sizeof(offsets);
+	const uint8_t *map;
+	uint32_t count;
+	size_t size;
+
+	if (getsockopt(fd, SOL_XDP, XDP_MMAP_OFFSETS, &offsets, &length) ||
+	    length != sizeof(offsets))
+		return 0;
+	size = offsets.rx.desc + slots * sizeof(struct xdp_desc);
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED | MAP_POPULATE, fd,
+		   XDP_PGOFF_RX_RING);
+	if (map == MAP_FAILED)
+		return 0;
+	/* The one who wrote `consumer` is dead, and may have been hostile. */
+	count = *(const uint32_t *)(const void *)(map + offsets.rx.producer) -
+		*(const uint32_t *)(const void *)(map + offsets.rx.consumer);
+	munmap((void *)(uintptr_t)map, size);
+	return count <= slots ? count : slots;
+}
+
+uint32_t asroot_xdp_abandon(const struct config_source *source,
+			    struct xdp_socket *socket)
+{
+	uint32_t left = 0;
+
+	if (socket->fd >= 0)
+		left = ring_holds(socket->fd, source->rx_ring);
+	asroot_xdp_close(socket);
+	socket->counted.dropped = left;
+	return left;
 }

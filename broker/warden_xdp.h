@@ -19,28 +19,38 @@ struct xdp_socket {
 	struct priv_xdp_stats counted;
 };
 
+/* Flags of asroot_xdp_open(), and what it says besides -errno. */
+#define XDP_NEW_FRAMES 1u /* what asroot_xdp_umem() has made */
+#define XDP_MAY_REST 2u	  /* the interface may be gone, for now */
+enum xdp_outcome { XDP_OPEN = 0, XDP_RESTS = 1 };
+
 /*
  * Checks that such a socket can be had and makes the memory for it, which
- * asroot_xdp_open() is to take. Lent. Returns 0 or -errno, logged.
+ * asroot_xdp_open() is to take. @left: how many the engine may ask for still.
+ * Lent. Returns 0 or -errno, logged.
  */
 int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, struct xdp_socket *socket,
+		    uint32_t lane, unsigned flags, struct xdp_socket *socket,
+		    struct redirection *redirection, uint32_t *left,
 		    struct priv_reply *reply);
 
 /*
  * Opens the socket of lane @lane on @interface of @source, and attaches the
- * program, which gives it nothing until asroot_xdp_take(). @is_new: with the
- * UMEM that asroot_xdp_umem() has made; else, for an interface that was made
- * anew, with the one that the lane has. Lends socket and memory.
- * Returns 0 or -errno, logged.
+ * program, which gives it nothing until asroot_xdp_take(). Without
+ * XDP_NEW_FRAMES, for an interface that was made anew, with the UMEM that the
+ * lane has. One whose queue is not there (any more) has a UMEM, no socket, and
+ * rests. Lends socket and memory. Returns 0 or -errno, logged.
  */
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, bool is_new, struct xdp_socket *socket,
+		    uint32_t lane, unsigned flags, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply);
 
-/* Takes the packets of the lane's queue, or leaves them: PRIV_TAKE_*. */
-int asroot_xdp_take(const struct config_source *source, uint32_t lane,
-		    const struct xdp_socket *socket,
+/*
+ * Takes the packets of the lane's queue, or leaves them: PRIV_TAKE_*.
+ * -EADDRINUSE: the host needs them, and has them, see host_needs().
+ */
+int asroot_xdp_take(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, const struct xdp_socket *socket,
 		    struct redirection *redirection, uint32_t how,
 		    struct priv_reply *reply);
 
@@ -49,12 +59,20 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 		     struct priv_reply *reply);
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
-		     const struct xdp_socket *socket, struct priv_reply *reply);
+		     const struct xdp_socket *socket,
+		     const struct redirection *redirection,
+		     struct priv_reply *reply);
 
 /* Closes the socket; the memory stays. */
 void asroot_xdp_release(struct xdp_socket *socket);
-
-/* The engine is gone: its queues' packets go to the host, its frames go. */
+/* The lane is no more: its frames and what it has counted go, too. */
 void asroot_xdp_close(struct xdp_socket *socket);
+/*
+ * The engine is no more, nor are its programs' entries: the next one counts
+ * from zero, and begins with what nobody has taken out of the ring. Returns
+ * how many packets that is.
+ */
+uint32_t asroot_xdp_abandon(const struct config_source *source,
+			    struct xdp_socket *socket);
 
 #endif

@@ -312,7 +312,7 @@ static inline unsigned nr_record_direction(const struct nr_record *record)
 	return record->flags & NR_DIRECTION;
 }
 
-/** Which clock stamped it: NR_CLOCK_SOFTWARE, _HARDWARE or _FILE. */
+/** Which clock stamped it: NR_CLOCK_SOFTWARE, _HARDWARE, _FILE or _BROKER. */
 static inline unsigned nr_record_clock(const struct nr_record *record)
 {
 	return record->flags & NR_CLOCK;

@@ -174,6 +174,7 @@ const char *snapshot_state(uint32_t state)
 		[NR_SOURCE_RUNNING] = "running",
 		[NR_SOURCE_DOWN] = "link down",
 		[NR_SOURCE_GONE] = "interface gone",
+		[NR_SOURCE_TO_HOST] = "left to the host",
 		[NR_SOURCE_OVER] = "over",
 		[NR_SOURCE_FAILED] = "failed",
 	};

@@ -138,6 +138,7 @@ struct nr_record {
 #define NR_CLOCK_SOFTWARE 0x0000u /* the kernel's, on reception */
 #define NR_CLOCK_HARDWARE 0x0040u /* the NIC's */
 #define NR_CLOCK_FILE 0x0080u	  /* what the capture file says */
+#define NR_CLOCK_BROKER 0x00c0u	  /* the broker's, when it got to the packet */
 /* vlan_tci and vlan_tpid are valid (a priority tag has TCI 0) */
 #define NR_VLAN 0x0100u
 /* ... and the tag is also in the packet's bytes */

@@ -157,6 +157,8 @@ enum nr_source_state {
 	NR_SOURCE_GONE = 3, /* the interface is gone */
 	NR_SOURCE_OVER = 4, /* the file is over */
 	NR_SOURCE_FAILED = 5,
+	NR_SOURCE_TO_HOST =
+		6, /* xdp: the host needs the packets, and has them */
 };
 
 /* A source's lane. On the ring's wire side: captured + kernel_drops + retired.
