@@ -8,7 +8,10 @@
 
 #include <criterion/criterion.h>
 
+#include <arpa/inet.h>
+#include <bpf/libbpf.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <sched.h>
@@ -170,6 +173,45 @@ void live_settle(struct taker *takers, unsigned count, uint64_t packets)
 		taker_take(&takers[i]);
 		cr_assert(takers[i].gaps == 0, "the test reads too slowly");
 	}
+}
+
+int live_tap(const char *interface)
+{
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)if_nametoindex(interface),
+	};
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&address,
+				  sizeof(address)) == 0,
+		  "%s: %s", interface, strerror(errno));
+	return fd;
+}
+
+unsigned live_tap_got(int tap)
+{
+	uint8_t bytes[2048];
+	unsigned count = 0;
+	uint64_t seq;
+	ssize_t n;
+
+	while ((n = recv(tap, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+		count += traffic_seq(bytes, (size_t)n, &seq);
+	return count;
+}
+
+uint32_t live_program(const char *interface)
+{
+	struct bpf_xdp_query_opts query = { .sz = sizeof(query) };
+	int index = (int)if_nametoindex(interface);
+
+	cr_assert(index > 0 && bpf_xdp_query(index, 0, &query) == 0, "%s: %s",
+		  interface, strerror(errno));
+	return query.prog_id	 ? query.prog_id :
+	       query.drv_prog_id ? query.drv_prog_id :
+				   query.skb_prog_id;
 }
 
 /* ----------------------------------------------------------------- sending */

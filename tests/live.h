@@ -64,6 +64,16 @@ struct live_counts live_count(void);
  */
 void live_settle(struct taker *takers, unsigned count, uint64_t packets);
 
+/*
+ * A tap of the host's stack on an interface: what XDP takes never gets there.
+ * How many of our frames it has been given since it was last asked.
+ */
+int live_tap(const char *interface);
+unsigned live_tap_got(int tap);
+
+/* The id of the XDP program on an interface; 0: none hangs there. */
+uint32_t live_program(const char *interface);
+
 /* Sends as programs do, through queues and taps: traffic.h bypasses them. */
 void send_through(const char *interface, const void *bytes, size_t length);
 

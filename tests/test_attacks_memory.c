@@ -4,6 +4,7 @@
  * written, by any call there is, and it holds what their channel lets through
  * and nothing else.
  */
+#include "live.h"
 #include "scene.h"
 
 #include <criterion/criterion.h>
@@ -429,6 +430,77 @@ Test(attacks, no_call_writes_what_a_consumer_was_given)
 	scene_start(&scene, NULL);
 	attack(write_everywhere, NULL, 1);
 	scene_end(&scene);
+}
+
+/* The frames of a loaned channel, and the blocks that name them. */
+static int write_frames(void *data)
+{
+	struct nr_capture *capture = scene_open("all");
+	struct target frames, arena;
+	struct lane *lane;
+
+	(void)data;
+	must(capture);
+	lane = &capture->lanes[0];
+	must(lane->region_fd >= 0);
+	frames = (struct target){ "frames", lane->region_fd,
+				  (uint8_t *)(uintptr_t)lane->region,
+				  lane->region_size };
+	arena = (struct target){ "arena", lane->arena_fd,
+				 (uint8_t *)(uintptr_t)lane->arena,
+				 lane->arena_size };
+	return attack_target(&frames) || attack_target(&arena);
+}
+
+/* By every path, even root cannot: what the engine has is no better. */
+static void attack_as_the_engine(pid_t engine)
+{
+	unsigned found = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		char path[64], what[64] = "";
+		struct stat before, after;
+		int mine;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", engine, fd);
+		if (readlink(path, what, sizeof(what) - 1) < 0 ||
+		    !strstr(what, "netring-umem"))
+			continue;
+		found++;
+		cr_assert_eq(lstat(path, &before), 0);
+		cr_assert_eq(before.st_mode & 0200, 0, "opened for writing");
+		mine = open(path, O_RDWR | O_CLOEXEC);
+		cr_assert_geq(mine, 0, "%s", strerror(errno));
+		cr_assert_eq(fstat(mine, &before), 0);
+		cr_assert_eq(mmap(NULL, HUGE, PROT_WRITE, MAP_SHARED, mine, 0),
+			     MAP_FAILED);
+		write_all_ways(mine, 0);
+		cr_assert_lt(ftruncate(mine, 0), 0);
+		cr_assert_lt(fallocate(mine,
+				       FALLOC_FL_PUNCH_HOLE |
+					       FALLOC_FL_KEEP_SIZE,
+				       0, NR_PAGE),
+			     0);
+		cr_assert_not(has_mark(
+			&(struct target){ "frames", mine, NULL, HUGE }));
+		cr_assert_eq(fstat(mine, &after), 0);
+		cr_assert_eq(before.st_size, after.st_size);
+		cr_assert_eq(before.st_blocks, after.st_blocks);
+		close(mine);
+	}
+	cr_assert_gt(found, 0);
+}
+
+Test(attacks, no_call_writes_frames_of_af_xdp)
+{
+	struct live live;
+
+	live_network(&live);
+	live_broker(&live, "[source s]\nbackend = xdp\ninterface = inside\n"
+			   "[channel all]\nsource = s\nallow = everyone\n");
+	attack(write_frames, NULL, 1);
+	attack_as_the_engine(broker_engine(&live.broker));
+	live_stop(&live);
 }
 
 static int store_into_arena(void *data)

@@ -47,6 +47,20 @@ static void parses(const char *text)
 	cr_assert(config_is_sane(&config));
 }
 
+/* Whether one differs from another is asked of its bytes. */
+Test(config, has_the_same_bytes_when_it_is_read_again)
+{
+	static struct config first;
+
+	parses(LAN "backend = xdp\nqueues = 1\n" CHANNEL
+		   "filter = udp\nallow = user:root, user:nobody\n");
+	memcpy(&first, &config, sizeof(first));
+	memset(&config, 0xff, sizeof(config));
+	parses(LAN "backend = xdp\nqueues = 1\n" CHANNEL
+		   "filter = udp\nallow = user:root, user:nobody\n");
+	cr_assert(memcmp(&first, &config, sizeof(first)) == 0);
+}
+
 /* One message, at @line, that has @words in it. */
 static void refuses(const char *text, int line, const char *words)
 {

@@ -7,11 +7,14 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/if_packet.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -450,4 +453,129 @@ BOTH(packets_dropped_by_the_kernel_are_counted_once)
 	cr_assert_eq(takers[0].count, s->captured);
 	taker_close(&takers[0]);
 	live_stop(&live);
+}
+
+/* ------------------------------------------------------------ super-frames */
+
+#define SUPER 10000u
+
+/* A TCP segment that is left to the device to be cut into packets. */
+static void send_super_frame(void)
+{
+	struct traffic_frame frame = { .size = SUPER, .protocol = 6 };
+	struct virtio_net_hdr header = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+		.hdr_len = 54,
+		.gso_size = 1400,
+		.csum_start = 34,
+		.csum_offset = 16,
+	};
+	struct sockaddr_ll address = {
+		.sll_family = AF_PACKET,
+		.sll_ifindex = (int)if_nametoindex("outside"),
+	};
+	static uint8_t bytes[sizeof(header) + TRAFFIC_FRAME_MAX];
+	int on = 1, fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	size_t size = sizeof(header);
+
+	memcpy(bytes, &header, sizeof(header));
+	size += traffic_build(&frame, bytes + sizeof(header));
+	cr_assert(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on,
+			     sizeof(on)) == 0);
+	cr_assert_eq(sendto(fd, bytes, size, 0, (struct sockaddr *)&address,
+			    sizeof(address)),
+		     (ssize_t)size, "%s", strerror(errno));
+	close(fd);
+}
+
+/*
+ * The peer of a virtual interface leaves segmenting to it, and in generic mode
+ * the kernel does not segment before the program either: what no frame holds is
+ * dropped, counted, and told.
+ */
+Test(xdp, super_frames_are_dropped_counted_and_told_of_in_generic_mode)
+{
+	struct nr_msg_source *s = &stat.source[0];
+
+	live_broker(&live, SOURCE CHANNEL, "generic");
+	taker_open(&takers[0], "all", 0);
+	send_super_frame();
+	eventually((broker_read_stat(&stat, NULL), s->xdp_dropped == 1));
+	cr_assert_eq(s->kernel_drops, 1);
+	cr_assert_eq(s->captured, 0);
+	broker_read_stat(&stat, NULL);
+	cr_assert_eq(broker_said_times(&live.broker,
+				       "10000 bytes did not fit a frame"),
+		     1);
+	send_mix(0, 10);
+	taker_wait(&takers[0], 10);
+	taker_close(&takers[0]);
+	live_stop(&live);
+}
+
+Test(xdp, super_frames_come_as_packets_in_driver_mode)
+{
+	live_broker(&live, SOURCE CHANNEL, "driver");
+	taker_open(&takers[0], "all", 0);
+	send_super_frame();
+	taker_wait(&takers[0], 8);
+	for (size_t i = 0; i < takers[0].count; i++)
+		cr_assert_leq(takers[0].packets[i].record.caplen, 1514);
+	taker_close(&takers[0]);
+	live_stop(&live);
+}
+
+/* The longest of what comes of segments that arrive together. */
+static uint32_t longest_of_segments(void)
+{
+	uint32_t longest = 0, all = 0;
+
+	send_super_frame();
+	/* Each has headers of 54 bytes; merged, they have them once. */
+	while (all < SUPER - 54) {
+		taker_wait(&takers[0], takers[0].count + 1);
+		longest = all = 0;
+		for (size_t i = 0; i < takers[0].count; i++) {
+			uint32_t size = takers[0].packets[i].record.caplen;
+
+			longest = size > longest ? size : longest;
+			all += size - 54;
+		}
+	}
+	return longest;
+}
+
+Test(xdp, gro_does_not_merge_what_comes_in_generic_mode)
+{
+	network_run(&live.network, "ethtool -K outside tso off gso off\n"
+				   "ethtool -K inside gro on");
+	broker_start(&live.broker, live.network.netns,
+		     "[source s]\ninterface = inside\n" CHANNEL);
+	taker_open(&takers[0], "all", 0);
+	cr_assert_gt(longest_of_segments(), 1514, "GRO merges nothing here");
+	taker_close(&takers[0]);
+	broker_stop(&live.broker);
+	live_broker(&live, SOURCE CHANNEL, "generic");
+	taker_open(&takers[0], "all", 0);
+	cr_assert_leq(longest_of_segments(), 1514);
+	cr_assert_eq(live_count().drops, 0);
+	taker_close(&takers[0]);
+	live_stop(&live);
+}
+
+Test(xdp, offloads_are_off_while_it_runs_and_put_back)
+{
+	network_run(&live.network, "ethtool -K inside gro on rxvlan on");
+	live_broker(&live, SOURCE "offloads = off\n" CHANNEL, "generic");
+	network_run(
+		&live.network,
+		"ethtool -k inside | grep -q 'generic-receive-offload: off'\n"
+		"ethtool -k inside | grep -q 'rx-vlan-offload: off'");
+	cr_assert_not(broker_said(&live.broker, "rx-vlan-offload is on"));
+	live_stop(&live);
+	network_run(
+		&live.network,
+		"ethtool -k inside | grep -q 'generic-receive-offload: on'\n"
+		"ethtool -k inside | grep -q 'rx-vlan-offload: on'");
 }

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "flow.h"
+#include "lane.h"
 #include "live.h"
 
 #define HOGS 4
@@ -24,6 +26,20 @@ static uint64_t sent;
 #define SOURCE                                                                 \
 	"[source s]\nbackend = xdp\ninterface = inside\nframe_count = 8192\n"  \
 	"fill_ring = 2048\nrx_ring = 1024\nsmall_pages = yes\n"
+#define MODE "mode = %s\n"
+
+/* A test for both modes. */
+#define BOTH(name)                                                             \
+	static void name(const char *mode);                                    \
+	Test(xdp_frames, name##_in_driver_mode)                                \
+	{                                                                      \
+		name("driver");                                                \
+	}                                                                      \
+	Test(xdp_frames, name##_in_generic_mode)                               \
+	{                                                                      \
+		name("generic");                                               \
+	}                                                                      \
+	static void name(const char *mode)
 #define CHANNEL "[channel all]\nsource = s\n"
 
 static void make_network(void)
@@ -150,11 +166,11 @@ static void expect_all_of(const struct taker *t, uint64_t first)
 	cr_assert_eq(t->gaps, 0);
 }
 
-Test(xdp_frames, traffic_flows_though_others_hold_all_that_they_may)
+BOTH(traffic_flows_though_others_hold_all_that_they_may)
 {
 	uint64_t first;
 
-	live_broker(&live, SOURCE CHANNEL);
+	live_broker(&live, SOURCE MODE CHANNEL, mode);
 	start_hogs("all");
 	fill_hogs();
 	first = sent;
@@ -167,11 +183,11 @@ Test(xdp_frames, traffic_flows_though_others_hold_all_that_they_may)
 	live_stop(&live);
 }
 
-Test(xdp_frames, stopped_consumers_cost_others_nothing)
+BOTH(stopped_consumers_cost_others_nothing)
 {
 	uint64_t drops;
 
-	live_broker(&live, SOURCE CHANNEL);
+	live_broker(&live, SOURCE MODE CHANNEL, mode);
 	start_hogs("all");
 	taker_open(&taker, "all", 0);
 	broker_read_stat(&stat, NULL);
@@ -188,9 +204,9 @@ Test(xdp_frames, stopped_consumers_cost_others_nothing)
 	live_stop(&live);
 }
 
-Test(xdp_frames, consumers_killed_under_traffic_give_all_frames_back)
+BOTH(consumers_killed_under_traffic_give_all_frames_back)
 {
-	live_broker(&live, SOURCE CHANNEL);
+	live_broker(&live, SOURCE MODE CHANNEL, mode);
 	taker_open(&taker, "all", 0);
 	for (int round = 0; round < 20; round++) {
 		start_hogs("all");
@@ -223,6 +239,46 @@ Test(xdp_frames, two_loaned_channels_have_one_account)
 	kill_hogs();
 	taker_close(&taker);
 	eventually(frames_are_whole());
+	live_stop(&live);
+}
+
+/* As somebody who is not the owner: holds captures of two channels. */
+static int take_shares(void *data)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	char text[NR_TEXT_MAX] = "";
+	uint32_t *most = data;
+	struct nr_capture *capture;
+
+	options.leases = 256;
+	options.error_text = text;
+	options.error_text_size = sizeof(text);
+	options.guarantee = *most / 2;
+	if (nr_capture_open("all", &options, &capture))
+		return 1;
+	options.guarantee = *most - *most / 2;
+	if (nr_capture_open("too", &options, &capture))
+		return 2;
+	options.guarantee = 1;
+	if (nr_capture_open("too", &options, &capture) != -ENOSPC ||
+	    !strstr(text, "share its frames"))
+		return 3;
+	return nr_capture_open("all", &options, &capture) == -ENOSPC ? 0 : 4;
+}
+
+Test(xdp_frames, one_user_has_one_share_of_all_channels_that_lend_the_frames)
+{
+	uint32_t *most = shared_memory(sizeof(*most));
+
+	live_broker(&live, SOURCE "[channel all]\nsource = s\n"
+				  "allow = everyone\n[channel too]\n"
+				  "source = s\nallow = everyone\n");
+	taker_open(&taker, "all", 0);
+	broker_read_stat(&stat, NULL);
+	*most = stat.channel_lane[0].set_aside;
+	*most -= (*most + 7) / 8;
+	taker_close(&taker);
+	cr_assert_eq(child_wait(child_start(12345, take_shares, most)), 0);
 	live_stop(&live);
 }
 
@@ -270,4 +326,60 @@ Test(xdp_frames, a_group_shares_frames_by_flow)
 	nr_capture_close(members[1]);
 	eventually(frames_are_whole());
 	live_stop(&live);
+}
+
+/* ------------------------------------------------------------ the last packets
+ */
+
+static uint64_t given;
+
+/* A source that never runs dry. */
+static int endless_burst(struct source *source, struct burst *burst,
+			 uint32_t max_packets, size_t max_bytes)
+{
+	(void)source;
+	(void)max_bytes;
+	given += max_packets;
+	memset(burst, 0, sizeof(*burst));
+	burst->count = max_packets;
+	burst->link_type = 1;
+	return (int)max_packets;
+}
+
+static void endless_done(struct source *source)
+{
+	(void)source;
+}
+
+static int endless_wait_fd(const struct source *source)
+{
+	(void)source;
+	return -1;
+}
+
+/* A ring holds so many; more comes from one who has not stopped sending. */
+Test(xdp_drain, a_lane_that_ends_takes_what_a_ring_can_hold_and_no_more)
+{
+	static const struct source_ops ops = {
+		.burst = endless_burst,
+		.done = endless_done,
+		.wait_fd = endless_wait_fd,
+		.free = endless_done,
+	};
+	static struct config_source config;
+	static struct lane lane = { .config = &config };
+	struct source source = { .ops = &ops, .link_type = 1 };
+	struct close_command closing;
+	struct mailbox out;
+
+	config_source_init(&config, "s");
+	config.backend = BACKEND_XDP;
+	cr_assert_eq(mailbox_init(&out), 0);
+	cr_assert_eq(lane_init(&lane, &source, &out, NULL), 0);
+	cr_assert_eq(sem_init(&closing.is_closed, 0, 0), 0);
+	lane_close_source(&lane, &closing.base);
+	cr_assert_eq(given, config.rx_ring);
+	cr_assert_eq(sem_trywait(&closing.is_closed), 0);
+	lane_deinit(&lane);
+	mailbox_deinit(&out);
 }

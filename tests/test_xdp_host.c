@@ -5,13 +5,10 @@
  */
 #include <criterion/criterion.h>
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/if_ether.h>
 #include <linux/if_link.h>
-#include <linux/if_packet.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -40,38 +37,11 @@ static void make_network(void)
 
 TestSuite(xdp_host, .init = make_network, .timeout = 300);
 
-/* 0: no program hangs on it. */
-static uint32_t program_on(const char *interface)
-{
-	struct bpf_xdp_query_opts query = { .sz = sizeof(query) };
-
-	cr_assert_eq(bpf_xdp_query((int)if_nametoindex(interface), 0, &query),
-		     0);
-	return query.prog_id	 ? query.prog_id :
-	       query.drv_prog_id ? query.drv_prog_id :
-				   query.skb_prog_id;
-}
-
 static void send_frames(uint64_t first, uint64_t count)
 {
 	struct traffic_frame frame = { .seq = first };
 
 	cr_assert_eq(traffic_send_like(live.traffic, &frame, count, 0), 0);
-}
-
-/* A tap of the host's stack: what XDP takes never gets here. */
-static int open_tap(void)
-{
-	struct sockaddr_ll address = {
-		.sll_family = AF_PACKET,
-		.sll_protocol = htons(ETH_P_ALL),
-		.sll_ifindex = (int)if_nametoindex("inside"),
-	};
-	int fd = socket(AF_PACKET, SOCK_RAW, 0);
-
-	cr_assert(fd >= 0 &&
-		  bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0);
-	return fd;
 }
 
 static bool tap_gets_one(int fd)
@@ -110,7 +80,7 @@ static void refuses(int status, const char *config, const char *words)
 		     status, "%s", command.err);
 	cr_assert(strstr(command.err, words), "not '%s' but: %s", words,
 		  command.err);
-	cr_assert_eq(program_on("inside"), 0);
+	cr_assert_eq(live_program("inside"), 0);
 }
 
 /* --------------------------------------------------------- what is meant */
@@ -135,7 +105,7 @@ Test(xdp_host, an_interface_with_an_address_is_taken_when_that_is_meant)
 {
 	network_run(&live.network, "ip addr add 10.9.8.7/24 dev inside");
 	live_broker(&live, SOURCE "exclusive = yes\n" CHANNEL);
-	cr_assert(program_on("inside"));
+	cr_assert(live_program("inside"));
 	live_stop(&live);
 }
 
@@ -155,14 +125,14 @@ Test(xdp_host, a_program_of_somebody_else_is_named_and_left)
 		uint32_t id;
 
 		cr_assert_eq(bpf_xdp_attach(inside, fd, modes[i], NULL), 0);
-		id = program_on("inside");
+		id = live_program("inside");
 		write_config(SOURCE CHANNEL);
 		cr_assert_eq(command_run(&command, "exec netringd -c %s",
 					 test_path("x.conf")),
 			     1);
 		cr_assert(strstr(command.err, "'somebodys'"), "%s",
 			  command.err);
-		cr_assert_eq(program_on("inside"), id);
+		cr_assert_eq(live_program("inside"), id);
 		cr_assert_eq(bpf_xdp_detach(inside, modes[i], NULL), 0);
 	}
 	traffic_close(live.traffic);
@@ -205,7 +175,7 @@ Test(xdp_host, zero_copy_that_the_driver_cannot_is_refused)
 
 static void check_passing(const char *mode)
 {
-	int tap = open_tap();
+	int tap = live_tap("inside");
 
 	live_broker(&live, SOURCE "mode = %s\n" CHANNEL, mode);
 	send_frames(0, 1);
@@ -224,7 +194,7 @@ static void check_passing(const char *mode)
 	kill(broker_engine(&live.broker), SIGKILL);
 	got_one = false;
 	eventually((send_frames(3, 1), sleep_ms(1), tap_got_one(tap)));
-	cr_assert(program_on("inside"));
+	cr_assert(live_program("inside"));
 	nr_capture_close(taker.capture);
 	close(tap);
 	live_stop(&live);
@@ -285,11 +255,11 @@ Test(xdp_host, a_broker_killed_under_traffic_leaves_nothing)
 			    i % 2 ? "driver" : "generic");
 		taker_open(&taker, "all", 0);
 		taker_wait(&taker, 100);
-		cr_assert(program_on("inside"));
+		cr_assert(live_program("inside"));
 		broker_kill(&live.broker);
 		start = now_ms();
-		tap = open_tap();
-		while (program_on("inside") || !tap_gets_one(tap))
+		tap = live_tap("inside");
+		while (live_program("inside") || !tap_gets_one(tap))
 			cr_assert(now_ms() - start < 1000, "round %d", i);
 		close(tap);
 		taker_close(&taker);
@@ -301,9 +271,9 @@ Test(xdp_host, a_broker_killed_under_traffic_leaves_nothing)
 Test(xdp_host, a_broker_that_ends_leaves_nothing)
 {
 	live_broker(&live, SOURCE CHANNEL);
-	cr_assert(program_on("inside"));
+	cr_assert(live_program("inside"));
 	live_stop(&live);
-	cr_assert_eq(program_on("inside"), 0);
+	cr_assert_eq(live_program("inside"), 0);
 }
 
 /* ----------------------------------------------------------------- links */
@@ -454,6 +424,36 @@ Test(xdp_host, a_source_that_changes_is_opened_as_it_is_now)
 	taker_wait(&taker, 200);
 	taker_close(&taker);
 	reload("[source r]\ninterface = outside\n[channel r]\nsource = r\n");
-	eventually(program_on("inside") == 0);
+	eventually(live_program("inside") == 0);
+	live_stop(&live);
+}
+
+/* What is still fed is not emptied first: it is taken off the interface. */
+Test(xdp_host, a_source_ends_though_traffic_does_not)
+{
+	static const char *const configs[] = {
+		SOURCE CHANNEL "allow = user:root\n",
+		SOURCE CHANNEL "allow = everyone\n",
+		SOURCE "frame_size = 4096\n" CHANNEL,
+		SOURCE CHANNEL,
+	};
+	struct stream_of_frames frames = { .describe = traffic_mix, .cpu = 1 };
+
+	strcpy(frames.interface, "outside");
+	live_broker(&live, SOURCE CHANNEL "allow = everyone\n");
+	frames_start(&frames);
+	for (int i = 0; i < 4; i++) {
+		int64_t start;
+
+		taker_open(&taker, "all", 0);
+		taker_wait(&taker, 1000);
+		start = now_ms();
+		reload(configs[i]);
+		cr_assert_lt(now_ms() - start, 3000, "reload %d", i);
+		taker_close(&taker);
+	}
+	reload("[source r]\ninterface = outside\n[channel r]\nsource = r\n");
+	cr_assert_eq(live_program("inside"), 0);
+	frames_stop(&frames);
 	live_stop(&live);
 }

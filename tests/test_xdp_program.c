@@ -11,9 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <netring/layout.h>
+
 #include "flow.h"
+#include "frames.h"
 #include "redirect.h"
 #include "region.h"
+#include "source_xdp.h"
 #include "support.h"
 #include "traffic.h"
 #include "warden_xdp.h"
@@ -25,6 +29,7 @@ static struct network network;
 static struct config_source source;
 static struct xdp_socket lane;
 static struct redirection redirection;
+static uint32_t umems_left = 1;
 static int program;
 static uint64_t random_state = 1;
 
@@ -33,7 +38,7 @@ static uint64_t take(uint32_t how)
 {
 	struct priv_reply reply;
 
-	cr_assert_eq(asroot_xdp_take(&source, 0, &lane, &redirection, how,
+	cr_assert_eq(asroot_xdp_take(&source, 0, 0, &lane, &redirection, how,
 				     &reply),
 		     0);
 	return reply.taken.passed;
@@ -56,9 +61,11 @@ static void attach(void)
 	source.small_pages = true;
 	source.frame_count = 8192;
 	lane.fd = -1;
-	cr_assert_eq(asroot_xdp_umem(&source, 0, 0, &lane, &reply), 0);
-	cr_assert_eq(asroot_xdp_open(&source, 0, 0, true, &lane, &redirection,
-				     &reply),
+	cr_assert_eq(asroot_xdp_umem(&source, 0, 0, 0, &lane, &redirection,
+				     &umems_left, &reply),
+		     0);
+	cr_assert_eq(asroot_xdp_open(&source, 0, 0, XDP_NEW_FRAMES, &lane,
+				     &redirection, &reply),
 		     0);
 	take(PRIV_TAKE);
 	cr_assert_eq(bpf_obj_get_info_by_fd(redirection.link, &info, &length),
@@ -99,7 +106,7 @@ static void check(const uint8_t *packet, uint32_t length)
 	struct redirect_meta meta;
 
 	cr_assert_eq(run(packet, length, &meta), XDP_REDIRECT);
-	cr_assert_eq(meta.magic, REDIRECT_MAGIC);
+	cr_assert_eq(meta.magic, redirection.magic);
 	cr_assert_eq(meta.flow_hash, flow_hash(packet, length, 1),
 		     "a packet of %u bytes", length);
 }
@@ -199,4 +206,72 @@ Test(xdp_program, counts_the_packets_that_pass)
 	for (int i = 0; i < 5; i++)
 		cr_assert_eq(run(packet, 60, &meta), XDP_REDIRECT);
 	cr_assert_eq(take(PRIV_SETTLE) - before, 7);
+}
+
+/* ------------------------------------------------------------------- limits */
+
+Test(xdp_program, frames_are_not_made_without_end)
+{
+	struct priv_reply reply;
+	int made = 0;
+
+	umems_left = 4;
+	while (made < 100 &&
+	       asroot_xdp_umem(&source, 0, 0, 0, &lane, &redirection,
+			       &umems_left, &reply) == 0)
+		made++;
+	cr_assert_eq(made, 4);
+	cr_assert_eq(asroot_xdp_umem(&source, 0, 0, 0, &lane, &redirection,
+				     &umems_left, &reply),
+		     -ENOSPC);
+}
+
+/* ------------------------------------------------- what is left in a frame */
+
+static int take_burst(struct source *xdp, struct burst *burst, int count)
+{
+	int n = 0;
+
+	for (int ms = 0; ms < 10000 && n < count; ms++, sleep_ms(1))
+		n = xdp->ops->burst(xdp, burst, BURST_MAX, SIZE_MAX);
+	return n;
+}
+
+/*
+ * Frames outlive the program that has written in front of them: what does not
+ * have the number of the present one is not believed.
+ */
+Test(xdp_program, words_of_another_program_are_not_believed)
+{
+	static struct burst burst;
+	struct traffic_frame frame = { .vlan_count = 1,
+				       .vlan = { { 0, 0x123 } } };
+	static uint8_t bytes[TRAFFIC_FRAME_MAX];
+	uint32_t size = (uint32_t)traffic_build(&frame, bytes);
+	struct traffic *traffic;
+	struct frames *frames;
+	struct source *xdp;
+
+	cr_assert_eq(frames_new(&frames, dup(lane.umem.fd), lane.umem.size,
+				source.frame_size, config_frames_kept(&source),
+				50),
+		     0);
+	cr_assert_eq(source_xdp_new(&xdp, &source, dup(lane.fd), frames, 0,
+				    redirection.magic ^ 2),
+		     0);
+	cr_assert_eq(xdp->ops->burst(xdp, &burst, BURST_MAX, SIZE_MAX), 0);
+	cr_assert_eq(traffic_open(&traffic, "outside"), 0);
+	cr_assert_eq(traffic_send_like(traffic, &frame, 1, 0), 0);
+	cr_assert_eq(take_burst(xdp, &burst, 1), 1);
+	cr_assert_eq(burst.packets[0].flags, NR_DIRECTION_UNKNOWN |
+						     NR_CLOCK_BROKER | NR_VLAN |
+						     NR_VLAN_IN_BAND);
+	cr_assert_eq(burst.packets[0].vlan_tci, 0x123);
+	cr_assert_eq(burst.packets[0].caplen, size);
+	cr_assert_eq(burst.packets[0].flow_hash, flow_hash(bytes, size, 1));
+	cr_assert_eq(memcmp(burst.packets[0].data, bytes, size), 0);
+	xdp->ops->done(xdp);
+	xdp->ops->free(xdp);
+	frames_free(frames);
+	traffic_close(traffic);
 }
