@@ -190,9 +190,9 @@ void control_channel_free(struct control_channel *channel);
 int control_channel_make_arena(struct control_channel *channel, uint32_t lane);
 
 /*
- * A capture more, or less, on a lane. What AF_XDP takes is lost to the host, so
- * a queue's packets are taken only while somebody wants them, and not when the
- * host needs them: then -EADDRINUSE.
+ * control_link.c: a capture more, or less, on a lane. What AF_XDP takes is lost
+ * to the host, so a queue's packets are taken only while somebody wants them,
+ * and not when the host needs them: then -EADDRINUSE.
  */
 int control_use_lane(const struct control_source *source, struct lane *lane);
 void control_leave_lane(const struct control_source *source, struct lane *lane);
