@@ -95,7 +95,7 @@ static void make_frame(uint32_t number)
 		frame[i] = (uint8_t)mark[(i - SCENE_HEAD) % (sizeof(mark) - 1)];
 }
 
-static void write_trace(const char *path)
+void scene_write_trace(const char *path)
 {
 	const uint32_t header[6] = { 0xa1b2c3d4, 2 | 4 << 16, 0, 0, 65535, 1 };
 	FILE *file = fopen(path, "we");
@@ -115,9 +115,8 @@ static void write_trace(const char *path)
 
 /* ------------------------------------------------------ the honest consumer */
 
-/* Returns false if it is not the packet that follows @number. */
-static bool check_packet(const struct nr_batch *batch, uint32_t index,
-			 uint32_t *number)
+bool honest_check_trace(struct honest *honest, const struct nr_batch *batch,
+			uint32_t index)
 {
 	const struct nr_record *record = nr_batch_record(batch, index);
 	const uint8_t *data = nr_batch_data(batch, record);
@@ -127,26 +126,31 @@ static bool check_packet(const struct nr_batch *batch, uint32_t index,
 		return false;
 	memcpy(&n, data + HEADERS, sizeof(n));
 	if (n >= SCENE_PACKETS ||
-	    (*number != UINT32_MAX && n != (*number + 1) % SCENE_PACKETS) ||
-	    record->caplen != frame_size(n) ||
+	    (honest->next != UINT64_MAX && n != honest->next) ||
+	    record->wirelen != frame_size(n) ||
+	    record->caplen > record->wirelen ||
+	    (record->caplen < record->wirelen) !=
+		    ((record->flags & NR_TRUNCATED) != 0) ||
 	    memcmp(data, frames[n], record->caplen) != 0)
 		return false;
-	*number = n;
+	honest->next = (n + 1) % SCENE_PACKETS;
 	return true;
 }
 
-static void note_stall(struct honest *honest, uint64_t ns)
+static void note_stall(struct honest *honest, uint64_t from, uint64_t to)
 {
 	uint64_t before = __atomic_load_n(&honest->stall_ns, __ATOMIC_RELAXED);
 
-	if (ns > before)
-		__atomic_store_n(&honest->stall_ns, ns, __ATOMIC_RELAXED);
+	if (to - from > before)
+		__atomic_store_n(&honest->stall_ns, to - from,
+				 __ATOMIC_RELAXED);
+	if (honest->stalled)
+		honest->stalled(from, to);
 }
 
 static int honest_read(struct honest *honest, struct nr_capture *capture)
 {
 	uint64_t last = scene_now_ns(), now;
-	uint32_t number = UINT32_MAX;
 	struct nr_batch batch;
 	int r;
 
@@ -155,18 +159,18 @@ static int honest_read(struct honest *honest, struct nr_capture *capture)
 		if (r < 0)
 			return r;
 		now = scene_now_ns();
-		note_stall(honest, now - last);
+		if (honest->delivered)
+			note_stall(honest, last, now);
 		if (r == 0)
 			continue;
 		last = now;
 		for (uint32_t i = 0; i < batch.count; i++)
-			if (!check_packet(&batch, i, &number))
+			if (!honest->check(honest, &batch, i))
 				honest->is_wrong++;
 		honest->lost += batch.gap;
 		__atomic_add_fetch(&honest->delivered, batch.count,
 				   __ATOMIC_RELEASE);
 		nr_batch_release(&batch);
-		__atomic_store_n(&honest->is_ready, 1, __ATOMIC_RELEASE);
 	}
 	return 0;
 }
@@ -179,22 +183,55 @@ static int honest_main(void *data)
 	struct nr_stats stats = { .size = sizeof(stats) };
 	struct nr_capture *capture;
 
-	/* Enough that its own delays on a busy machine are no loss. */
 	options.leases = 64;
-	options.guarantee = 12;
+	options.guarantee = honest->guarantee;
+	options.group = honest->group;
+	options.follow = honest->follows;
 	options.error_text = text;
 	options.error_text_size = sizeof(text);
-	honest->result = nr_capture_open("all", &options, &capture);
+	honest->result = nr_capture_open(honest->channel, &options, &capture);
 	if (honest->result) {
 		fprintf(stderr, "the honest one: %s: %s\n",
 			nr_strerror(honest->result), text);
 		return 1;
 	}
+	__atomic_store_n(&honest->is_ready, 1, __ATOMIC_RELEASE);
 	honest->result = honest_read(honest, capture);
 	nr_capture_stats(capture, &stats);
 	honest->lost += nr_stats_lost(&stats);
 	nr_capture_close(capture);
 	return honest->result ? 1 : 0;
+}
+
+struct honest *honest_new(const char *channel, uid_t uid)
+{
+	struct honest *honest = shared_memory(sizeof(*honest));
+
+	honest->channel = channel;
+	honest->uid = uid;
+	/* Enough that its own delays on a busy machine are no loss. */
+	honest->guarantee = 12;
+	honest->check = honest_check_trace;
+	honest->next = UINT64_MAX;
+	return honest;
+}
+
+void honest_start(struct honest *honest)
+{
+	honest->pid = child_start(honest->uid, honest_main, honest);
+	eventually(__atomic_load_n(&honest->is_ready, __ATOMIC_ACQUIRE));
+}
+
+void honest_stop(struct honest *honest)
+{
+	__atomic_store_n(&honest->must_stop, 1, __ATOMIC_RELEASE);
+	cr_assert_eq(child_wait(honest->pid), 0, "the honest one: %s",
+		     nr_strerror(honest->result));
+	cr_assert_eq(honest->lost, 0, "the honest one lost %llu of %llu",
+		     (unsigned long long)honest->lost,
+		     (unsigned long long)honest->delivered);
+	cr_assert_eq(honest->is_wrong, 0, "%u packets were not as sent",
+		     honest->is_wrong);
 }
 
 double scene_stall_ms(struct scene *scene)
@@ -214,7 +251,7 @@ void scene_start(struct scene *scene, const char *config)
 
 	need_root();
 	memset(scene, 0, sizeof(*scene));
-	write_trace(trace);
+	scene_write_trace(trace);
 	file = fopen(path, "we");
 	cr_assert(file, "%s: %s", path, strerror(errno));
 	fprintf(file,
@@ -231,10 +268,10 @@ void scene_start(struct scene *scene, const char *config)
 	cr_assert_eq(fclose(file), 0);
 	broker_start_args(&scene->broker, NULL, "-c", path, NULL);
 	scene->engine = broker_engine(&scene->broker);
-	scene->honest = shared_memory(sizeof(*scene->honest));
-	scene->honest->pid =
-		child_start(HONEST_UID, honest_main, scene->honest);
-	eventually(__atomic_load_n(&scene->honest->is_ready, __ATOMIC_ACQUIRE));
+	scene->honest = honest_new("all", HONEST_UID);
+	honest_start(scene->honest);
+	eventually(
+		__atomic_load_n(&scene->honest->delivered, __ATOMIC_ACQUIRE));
 	scene_stall_ms(scene);
 }
 
@@ -247,31 +284,12 @@ void scene_end(struct scene *scene)
 	/* It still gets packets, from the engine that it attached to. */
 	eventually(__atomic_load_n(&honest->delivered, __ATOMIC_ACQUIRE) >
 		   delivered + SCENE_RATE / 10);
-	__atomic_store_n(&honest->must_stop, 1, __ATOMIC_RELEASE);
-	cr_assert_eq(child_wait(honest->pid), 0, "the honest one: %s",
-		     nr_strerror(honest->result));
-	cr_assert_eq(honest->lost, 0, "the honest one lost %llu of %llu",
-		     (unsigned long long)honest->lost,
-		     (unsigned long long)honest->delivered);
-	cr_assert_eq(honest->is_wrong, 0, "%u packets were not as sent",
-		     honest->is_wrong);
+	honest_stop(honest);
 	cr_assert_eq(broker_engine(&scene->broker), scene->engine);
 	broker_stop(&scene->broker);
 }
 
 /* ------------------------------------------------------------ the attackers */
-
-void attack(int (*body)(void *data), void *data, unsigned processes)
-{
-	pid_t pids[64];
-
-	cr_assert_leq(processes, 64);
-	for (unsigned i = 0; i < processes; i++)
-		pids[i] = child_start(ATTACKER_UID, body, data);
-	for (unsigned i = 0; i < processes; i++)
-		cr_assert_eq(child_wait(pids[i]), 0,
-			     "an attacker says it is not as it must be");
-}
 
 struct nr_capture *scene_open(const char *channel)
 {

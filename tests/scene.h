@@ -20,12 +20,33 @@
 #define SCENE_PACKETS 1000u
 #define SCENE_RATE 10000 /* packets/s, some 7.5 MB/s */
 
+/*
+ * No lane may stand still longer, whatever attackers do: as consumers see it,
+ * who get CPU as the scheduler likes, on two CPUs, under sanitizers. The
+ * attacks that this is about were seen to stall a broker without defences for
+ * 500 to 1800 ms, and each goes on for longer than a second.
+ */
+#define SCENE_STALL_MAX_MS 400
+
 /* In memory that it shares with the test. */
 struct honest {
+	/* set before its start */
+	uid_t uid;
+	const char *channel;
+	const char *group;
+	bool follows;
+	unsigned guarantee;
+	/* Whether packet @index of @batch is what comes next. */
+	bool (*check)(struct honest *honest, const struct nr_batch *batch,
+		      uint32_t index);
+	/* Told of each time without packets, NULL: nobody is. */
+	void (*stalled)(uint64_t from_ns, uint64_t to_ns);
+
 	pid_t pid;
 	uint32_t is_ready;
 	uint32_t must_stop;
 	uint32_t is_wrong; /* a packet was not what was sent */
+	uint64_t next;	   /* the number to come; UINT64_MAX: any */
 	uint64_t stall_ns; /* longest time without a packet, since reset */
 	uint64_t delivered;
 	uint64_t lost;
@@ -47,18 +68,21 @@ struct scene {
  */
 void scene_start(struct scene *scene, const char *config);
 
+/* Parts of that, for worlds of their own: the file; a consumer like this. */
+void scene_write_trace(const char *path);
+struct honest *honest_new(const char *channel, uid_t uid);
+void honest_start(struct honest *honest); /* attached when it returns */
+void honest_stop(struct honest *honest);
+/* Its check, of the packets of that file. They may be cut. */
+bool honest_check_trace(struct honest *honest, const struct nr_batch *batch,
+			uint32_t index);
+
 /* The honest one has lost nothing, the broker ends without a complaint. */
 void scene_end(struct scene *scene);
 
 /* The longest time the honest one was without packets since this was called
  * before, in ms. */
 double scene_stall_ms(struct scene *scene);
-
-/*
- * Runs @body as the attacker, in @processes processes at once; each has to
- * return 0.
- */
-void attack(int (*body)(void *data), void *data, unsigned processes);
 
 /* In a body: says what is not as it must be, and returns 1. */
 #define must(condition)                                                        \

@@ -301,6 +301,16 @@ unsigned long process_cpu_ms(pid_t pid)
 	return sum / 1000000;
 }
 
+uid_t process_uid(pid_t pid)
+{
+	char path[64];
+	uint64_t uid = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	cr_assert(proc_number(path, "Uid:", &uid), "%s", path);
+	return (uid_t)uid;
+}
+
 /* Dead, whether or not somebody has waited for it. */
 static bool process_is_gone(void *data)
 {
