@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 
 #include <sched.h>
+#include <unistd.h>
 
 const struct attack attacks[] = {
 	/* memory */
@@ -95,6 +96,10 @@ static int perform(void *data)
 {
 	const struct performance *performance = data;
 
+	/* With what it starts a group, so that all of it can be killed. */
+	setpgid(0, 0);
+	if (performance->play->is_idle)
+		be_of_low_priority();
 	return performance->body(performance->play);
 }
 

@@ -22,6 +22,7 @@ struct play {
 	uint64_t count;	  /* of what is done over and over; 0: no limit */
 	bool has_company; /* others attack too: what holds for one alone is
 			     not claimed */
+	bool is_idle;	  /* attacks at the lowest priority */
 	uint32_t must_stop;
 
 	uint64_t end_ns;
