@@ -370,10 +370,13 @@ int take_all_there_is(struct play *play)
 	int fds[100], count = 0;
 
 	while (count < 100 && goes_on(play)) {
-		struct nr_capture *capture = play_open(play);
+		struct nr_capture *capture;
+		int err = nr_capture_open(play->channel, NULL, &capture);
 
-		if (!capture) {
-			usleep(2000);
+		if (err == -ENOSPC)
+			break;
+		if (err) { /* too fast, or a reload */
+			usleep(5000);
 			continue;
 		}
 		fds[count] = capture->socket;

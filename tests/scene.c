@@ -219,6 +219,8 @@ struct honest *honest_new(const char *channel, uid_t uid)
 void honest_start(struct honest *honest)
 {
 	honest->pid = child_start(honest->uid, honest_main, honest);
+	if (honest->is_urgent)
+		process_be_urgent(honest->pid);
 	eventually(__atomic_load_n(&honest->is_ready, __ATOMIC_ACQUIRE));
 }
 

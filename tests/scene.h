@@ -35,6 +35,7 @@ struct honest {
 	const char *channel;
 	const char *group;
 	bool follows;
+	bool is_urgent; /* SCHED_FIFO: its own delays count for nothing */
 	unsigned guarantee;
 	/* Whether packet @index of @batch is what comes next. */
 	bool (*check)(struct honest *honest, const struct nr_batch *batch,

@@ -311,6 +311,14 @@ uid_t process_uid(pid_t pid)
 	return (uid_t)uid;
 }
 
+void process_be_urgent(pid_t pid)
+{
+	const struct sched_param param = { .sched_priority = 1 };
+
+	cr_assert(sched_setscheduler(pid, SCHED_FIFO, &param) == 0,
+		  "SCHED_FIFO: %s", strerror(errno));
+}
+
 /* Dead, whether or not somebody has waited for it. */
 static bool process_is_gone(void *data)
 {

@@ -70,6 +70,8 @@ unsigned process_fds(pid_t pid);
 unsigned long process_rss_kb(pid_t pid);
 unsigned long process_cpu_ms(pid_t pid);
 uid_t process_uid(pid_t pid);
+/* SCHED_FIFO: it is not delayed by those who are not. */
+void process_be_urgent(pid_t pid);
 
 /* The broker's numbers, as `netring stat` asks for them. The functions take
  * sums over lanes; false / failing when there is no such thing. */

@@ -26,7 +26,7 @@
 #endif
 /* What is free may be kept: by an allocator, or in quarantine. */
 #ifdef __SANITIZE_ADDRESS__
-#define RSS_SLACK_KB 262144
+#define RSS_SLACK_KB 65536
 #else
 #define RSS_SLACK_KB 3072
 #endif
@@ -134,13 +134,21 @@ static struct footprint footprint_at_rest(void)
 	return now;
 }
 
+/*
+ * A user has as many return pages, each a descriptor of the engine, as it had
+ * connections at once: all of them in the first round. Captures that were
+ * moving at the moment had another each, and no more than these may.
+ */
+#define MOVING_MAX 6
+
 static bool has_returned(const struct footprint *now,
 			 const struct footprint *first)
 {
 	bool has = now->memfd_kb <= first->memfd_kb;
 
 	for (int i = 0; i < 2; i++)
-		has &= now->fds[i] <= first->fds[i] &&
+		has &= now->fds[i] <=
+			       first->fds[i] + MOVING_MAX * world->users &&
 		       now->rss_kb[i] <= first->rss_kb[i] + RSS_SLACK_KB;
 	return has;
 }
@@ -190,17 +198,19 @@ static bool print_table(void)
 	bool is_right = true;
 
 	printf("%-30s %6s %7s %7s %7s %10s %9s\n", "attack", "played",
-	       "refused", "killed", "broken", "rounds", "stall");
+	       "refused", "killed", "broken", "rounds", "stall (machine)");
 	for (unsigned i = 0; i < attack_count; i++) {
 		const struct tally *t = &world->tallies[i];
 
-		printf("%-30s %6llu %7llu %7llu %7llu %10llu %6.1f ms\n",
+		printf("%-30s %6llu %7llu %7llu %7llu %10llu %6.1f (%.1f) ms\n",
 		       attacks[i].name, (unsigned long long)t->played,
 		       (unsigned long long)t->refused,
 		       (unsigned long long)t->killed,
 		       (unsigned long long)t->broken,
-		       (unsigned long long)t->rounds, ms(t->stall_ns));
-		is_right &= t->broken == 0 && t->played > 0;
+		       (unsigned long long)t->rounds, ms(t->stall_ns),
+		       ms(t->machine_ns));
+		is_right &= t->broken == 0 &&
+			    (t->played > 0 || world->only < ATTACKS_MAX);
 	}
 	return is_right;
 }
@@ -210,12 +220,13 @@ static void print_json(bool is_right, const struct footprint *first,
 {
 	printf("{\"seed\": %llu, \"kept\": %s, \"stall_ms\": %.1f, "
 	       "\"stall_max_ms\": %d, \"stall_alone_ms\": %.1f, "
+	       "\"stall_machine_ms\": %.1f, "
 	       "\"reloads\": %u, \"evicted\": %llu,\n \"fds\": [%u, %u], "
 	       "\"memfd_kb\": [%lu, %lu], \"rss_kb\": [%lu, %lu],\n"
 	       " \"attacks\": [",
 	       (unsigned long long)world->seed, is_right ? "true" : "false",
 	       ms(world->stall_ns), SCENE_STALL_MAX_MS,
-	       ms(world->alone.stall_ns), reloads,
+	       ms(world->alone.stall_ns), ms(world->machine_ns), reloads,
 	       (unsigned long long)world->offences, first->fds[0], last->fds[0],
 	       first->memfd_kb, last->memfd_kb, first->rss_kb[0],
 	       last->rss_kb[0]);
@@ -241,10 +252,11 @@ static bool print_witnesses(void)
 	for (int i = 0; i < WITNESSES; i++) {
 		const struct honest *h = witnesses[i].honest;
 
-		printf("%-24s delivered %8llu, lost %llu, wrong %u, %s\n",
+		printf("%-24s delivered %8llu, lost %llu, wrong %u, longest "
+		       "stall %.1f ms, %s\n",
 		       witnesses[i].name, (unsigned long long)h->delivered,
 		       (unsigned long long)h->lost, h->is_wrong,
-		       nr_strerror(h->result));
+		       ms(witnesses[i].stall_ns), nr_strerror(h->result));
 		is_right &= h->lost == 0 && h->is_wrong == 0 && h->result == 0;
 	}
 	return is_right;
@@ -263,17 +275,20 @@ static bool verdict(bool all_arrived, const struct footprint *first,
 	unsigned evicted = broker_said_times(broker, "evicted: ");
 	bool is_right = true;
 
-	printf("longest stall %.1f ms (alone %.1f ms; bound %d ms); %u "
+	printf("longest stall %.1f ms (alone %.1f ms; bound %d ms; the machine "
+	       "itself %.1f ms); %u "
 	       "reloads; %llu evictions seen, %u logged; %u lines of ended "
 	       "connections\n",
 	       ms(world->stall_ns), ms(world->alone.stall_ns),
-	       SCENE_STALL_MAX_MS, reloads, (unsigned long long)world->offences,
-	       evicted, broker_said_times(broker, "close uid "));
+	       SCENE_STALL_MAX_MS, ms(world->machine_ns), reloads,
+	       (unsigned long long)world->offences, evicted,
+	       broker_said_times(broker, "close uid "));
 	is_right &= promise(print_table(), "no attack got what it must not");
 	is_right &= promise(print_witnesses(), "the honest lost nothing");
 	is_right &= promise(all_arrived, "each packet sent is accounted for");
 	is_right &= promise(world->stall_ns <
-				    SCENE_STALL_MAX_MS * UINT64_C(1000000),
+				    SCENE_STALL_MAX_MS * UINT64_C(1000000) +
+					    world->machine_ns,
 			    "no lane stood still longer than the bound");
 	is_right &= promise(has_returned(last, first),
 			    "memory and descriptors are where they were after "
@@ -289,14 +304,16 @@ static bool verdict(bool all_arrived, const struct footprint *first,
  */
 
 static const char usage[] =
-	"Usage: hostile [--seconds N] [--seed S] [--users K] [--json] [--log]\n"
-	"Plays every attack of the trust table and random mixtures of them "
-	"as K users\nat once (default 4) for N s (default 15; the first round, "
-	"each attack once, is not\ncut short), against a broker of its own "
-	"that replays, captures from a veth pair\nand lends XDP frames. Honest "
-	"consumers account for each packet. Needs root.\n"
+	"Usage: hostile [--seconds N] [--seed S] [--users K] [--only ATTACK]\n"
+	"               [--json] [--log]\n"
+	"Plays every attack of the trust table once, and then for N s "
+	"(default 5) random\nmixtures of them, as K users at once (default "
+	"4), against a broker of its own that\nreplays, captures from a veth "
+	"pair and lends XDP frames. Honest consumers account\nfor each "
+	"packet. Needs root.\n"
 	"Ends with 1 when a promise is broken. No lane may stand still longer "
 	"than %d ms,\nas consumers see it, whatever the attackers do.\n"
+	"  --only  this attack alone, to see what it does\n"
 	"  --log   the broker's log at the end\n";
 
 struct options {
@@ -305,12 +322,22 @@ struct options {
 	bool log;
 };
 
+static unsigned attack_named(const char *name)
+{
+	for (unsigned i = 0; i < attack_count; i++)
+		if (strcmp(attacks[i].name, name) == 0)
+			return i;
+	fprintf(stderr, "hostile: there is no attack '%s'\n", name);
+	exit(2);
+}
+
 static void read_options(int argc, char **argv, struct options *options)
 {
 	static const struct option table[] = {
 		{ "seconds", required_argument, NULL, 'n' },
 		{ "seed", required_argument, NULL, 's' },
 		{ "users", required_argument, NULL, 'u' },
+		{ "only", required_argument, NULL, 'o' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "log", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
@@ -329,6 +356,9 @@ static void read_options(int argc, char **argv, struct options *options)
 		case 'u':
 			world->users = (unsigned)strtoul(optarg, NULL, 10);
 			break;
+		case 'o':
+			world->only = attack_named(optarg);
+			break;
 		case 'j':
 			options->json = true;
 			break;
@@ -345,17 +375,30 @@ static void read_options(int argc, char **argv, struct options *options)
 	}
 }
 
+/* Of the broker, so that what it leaks can be seen. */
+static void keep_quarantine_small(void)
+{
+	const char *options = getenv("ASAN_OPTIONS");
+	char text[512];
+
+	snprintf(text, sizeof(text), "%s:quarantine_size_mb=4",
+		 options ? options : "");
+	setenv("ASAN_OPTIONS", text, 1);
+}
+
 int main(int argc, char **argv)
 {
-	struct options options = { .seconds = 15 };
+	struct options options = { .seconds = 5 };
 	struct footprint before, first, last;
 	uint64_t end_ns;
 	bool is_right;
 
+	keep_quarantine_small();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	world = shared_memory(sizeof(*world));
 	world->seed = 1;
 	world->users = 4;
+	world->only = ATTACKS_MAX;
 	read_options(argc, argv, &options);
 	if (geteuid() != 0) {
 		printf("hostile: needs root\n");
@@ -367,9 +410,9 @@ int main(int argc, char **argv)
 	players_start();
 	sleep_ms(ALONE_MS);
 	before = footprint_at_rest();
-	end_ns = scene_now_ns() + options.seconds * 1000000000;
-	play_round(ROUND_FIRST, end_ns);
+	play_round(ROUND_FIRST, 0);
 	first = footprint_at_rest();
+	end_ns = scene_now_ns() + options.seconds * 1000000000;
 	play_round(ROUND_RANDOM, end_ns);
 	players_end();
 	last = footprint_at_rest();

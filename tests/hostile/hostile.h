@@ -22,7 +22,8 @@ struct tally {
 	uint64_t killed;  /* it went on, stopped or stuck, until it was ended */
 	uint64_t broken;  /* it found a promise broken */
 	uint64_t rounds;
-	uint64_t stall_ns; /* longest of a witness while it ran */
+	uint64_t stall_ns;   /* longest of a witness while it ran */
+	uint64_t machine_ns; /* of a CPU */
 };
 
 /* What a user plays now and played before. */
@@ -37,19 +38,21 @@ struct stage {
 struct world {
 	uint64_t seed;
 	unsigned users;
+	unsigned
+		only; /* the one attack of the random round; ATTACKS_MAX: any */
 	struct stage stages[USERS_MAX];
 	struct tally tallies[ATTACKS_MAX];
-	struct tally alone; /* before the first attack */
-	uint64_t stall_ns;  /* the longest of all */
-	uint64_t offences;  /* evictions that attackers saw */
-	uint32_t
-		must_attack; /* 0, then ROUND_FIRST, ROUND_RANDOM, ROUND_OVER */
+	struct tally alone;	     /* before the first attack */
+	uint64_t machine_ns;	     /* longest that a CPU itself stood still */
+	uint64_t stall_ns;	     /* the longest of all */
+	uint64_t offences;	     /* evictions that attackers saw */
+	uint32_t must_attack;	     /* which round */
 	uint32_t done[USERS_MAX];    /* the round that a user is done with */
 	uint64_t missing[WITNESSES]; /* that never reached the broker */
 	uint8_t *owners; /* of live frames, by the group's members */
 };
 
-enum { ROUND_NONE, ROUND_FIRST, ROUND_RANDOM, ROUND_OVER };
+enum { ROUND_NONE, ROUND_FIRST, ROUND_RANDOM, ROUND_OVER, ROUND_LEAVE };
 
 extern struct world *world;
 extern struct scene scene; /* set before players start */
@@ -58,6 +61,7 @@ extern struct scene scene; /* set before players start */
 struct witness {
 	const char *name;
 	struct honest *honest;
+	uint64_t stall_ns;
 };
 extern struct witness witnesses[WITNESSES];
 

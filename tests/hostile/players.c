@@ -14,7 +14,9 @@
 
 #include "../random.h"
 
-#define FIRST_MS 80
+#define FIRST_MS 50
+/* Long enough for one that is to have all there is, see footprint. */
+#define FULL_MS 5000
 #define RANDOM_MS 600
 /* Behind its time: an end takes that long where CPU is short. */
 #define GRACE_MS 6000
@@ -163,6 +165,11 @@ static bool is_now(unsigned round)
 	return __atomic_load_n(&world->must_attack, __ATOMIC_ACQUIRE) == round;
 }
 
+static bool is_wanted(uint32_t attack)
+{
+	return world->only == ATTACKS_MAX || world->only == attack;
+}
+
 static void play_each_once(unsigned user, struct play *play)
 {
 	uint32_t order[ATTACKS_MAX];
@@ -172,7 +179,12 @@ static void play_each_once(unsigned user, struct play *play)
 	for (uint32_t i = attack_count; i > 0; i--) {
 		uint32_t n = below(i), last = order[i - 1];
 
-		play_one(user, order[n], FIRST_MS, play);
+		if (is_wanted(order[n]))
+			play_one(user, order[n],
+				 attacks[order[n]].body == take_all_there_is ?
+					 FULL_MS :
+					 FIRST_MS,
+				 play);
 		order[n] = last;
 	}
 }
@@ -195,7 +207,10 @@ static int be_user(void *data)
 	is_done(user, ROUND_FIRST);
 	wait_for(ROUND_RANDOM);
 	while (is_now(ROUND_RANDOM))
-		play_one(user, below(attack_count), 1 + below(RANDOM_MS), play);
+		play_one(user,
+			 world->only < attack_count ? world->only :
+						      below(attack_count),
+			 1 + below(RANDOM_MS), play);
 	is_done(user, ROUND_RANDOM);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define LIVE_RATE 4000
 #define FRAMES_RATE 2000
@@ -48,30 +49,42 @@ static void raise_to(uint64_t *word, uint64_t value)
 		continue;
 }
 
-static void blame(uint32_t attack, uint64_t ns)
+/* Whoever attacked meanwhile may have caused it. */
+static void blame(uint64_t from_ns, uint64_t to_ns,
+		  void (*note)(struct tally *tally, uint64_t ns))
 {
-	if (attack < ATTACKS_MAX)
-		raise_to(&world->tallies[attack].stall_ns, ns);
-}
-
-/* In a witness's process: whoever attacked meanwhile may have caused it. */
-static void note_stall(uint64_t from_ns, uint64_t to_ns)
-{
-	uint64_t ns = to_ns - from_ns;
-
-	if (!__atomic_load_n(&world->must_attack, __ATOMIC_ACQUIRE)) {
-		raise_to(&world->alone.stall_ns, ns);
-		return;
-	}
-	raise_to(&world->stall_ns, ns);
 	for (unsigned user = 0; user < world->users; user++) {
 		const struct stage *stage = &world->stages[user];
 
-		if (stage->start_ns < to_ns)
-			blame(stage->attack, ns);
-		if (stage->previous_end_ns > from_ns)
-			blame(stage->previous, ns);
+		if (stage->attack < ATTACKS_MAX && stage->start_ns < to_ns)
+			note(&world->tallies[stage->attack], to_ns - from_ns);
+		if (stage->previous < ATTACKS_MAX &&
+		    stage->previous_end_ns > from_ns)
+			note(&world->tallies[stage->previous], to_ns - from_ns);
 	}
+}
+
+static void note_lane(struct tally *tally, uint64_t ns)
+{
+	raise_to(&tally->stall_ns, ns);
+}
+
+static void note_machine(struct tally *tally, uint64_t ns)
+{
+	raise_to(&tally->machine_ns, ns);
+}
+
+/* In a witness's process. Of the end, when nothing is sent, nothing counts. */
+static void note_stall(uint64_t from_ns, uint64_t to_ns)
+{
+	uint32_t round = __atomic_load_n(&world->must_attack, __ATOMIC_ACQUIRE);
+
+	if (round == ROUND_NONE)
+		raise_to(&world->alone.stall_ns, to_ns - from_ns);
+	else if (round < ROUND_LEAVE)
+		raise_to(&world->stall_ns, to_ns - from_ns);
+	if (round < ROUND_LEAVE)
+		blame(from_ns, to_ns, note_lane);
 }
 
 /* The frame's bytes are those of its number, which is @honest->next or more. */
@@ -115,6 +128,33 @@ static bool check_member(struct honest *honest, const struct nr_batch *batch,
 	return !__atomic_exchange_n(&world->owners[seq], 1, __ATOMIC_RELAXED);
 }
 
+/*
+ * On each CPU somebody whom only the machine can keep waiting: on a virtual one
+ * all of its CPUs stand still now and then, lanes and all.
+ */
+static int watch_cpu(void *data)
+{
+	uint64_t last = scene_now_ns(), now;
+
+	stay_on_cpu(*(unsigned *)data);
+	while (world->must_attack < ROUND_LEAVE) {
+		sleep_ms(1);
+		now = scene_now_ns();
+		raise_to(world->must_attack ? &world->machine_ns :
+					      &world->alone.machine_ns,
+			 now - last);
+		blame(last, now, note_machine);
+		last = now;
+	}
+	return 0;
+}
+
+static void watch_cpus(void)
+{
+	for (unsigned cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++)
+		process_be_urgent(child_start(0, watch_cpu, &cpu));
+}
+
 /* --------------------------------------------------------------- the broker */
 
 static const char *write_config(unsigned snaplen)
@@ -127,9 +167,9 @@ static const char *write_config(unsigned snaplen)
 		"[broker]\nattach_rate = 200\n"
 		"[source scene]\nbackend = replay\nfile = %s\nrate = %d\n"
 		"loop = yes\n"
-		"[source live]\ninterface = inside\n"
+		"[source live]\ninterface = inside\npriority = 1\n"
 		"[source frames]\nbackend = xdp\ninterface = inside2\n"
-		"mode = generic\n",
+		"mode = generic\npriority = 1\n",
 		test_path("scene.pcap"), SCENE_RATE);
 	fprintf(file,
 		"[channel all]\nsource = scene\nallow = everyone\n"
@@ -173,6 +213,7 @@ static void start_witness(int i, const char *channel,
 	if (i == ON_FRAMES)
 		honest->guarantee = 4; /* its blocks last longer */
 	honest->follows = i == ON_MOVING;
+	honest->is_urgent = true;
 	honest->check = check;
 	honest->stalled = i >= IN_GROUP ? NULL : note_stall;
 	witnesses[i].honest = honest;
@@ -187,10 +228,10 @@ void world_start(void)
 		    "ip link add outside2 type veth peer name inside2\n"
 		    "ip link set outside2 up\nip link set inside2 up\n");
 	network_enter(&network);
-	broker_start_args(&scene.broker, NULL, "-c", write_config(0),
-			  NULL);
+	broker_start_args(&scene.broker, NULL, "-c", write_config(0), NULL);
 	scene.engine = broker_engine(&scene.broker);
 	world->owners = shared_memory(LIVE_MAX);
+	watch_cpus();
 	start_witness(ON_REPLAY, "all", honest_check_trace);
 	start_witness(ON_MOVING, "moving", honest_check_trace);
 	start_witness(ON_LIVE, "live", check_frame);
@@ -201,6 +242,8 @@ void world_start(void)
 	strcpy(loaned.interface, "outside2");
 	frames_start(&live);
 	frames_start(&loaned);
+	process_be_urgent(live.pid);
+	process_be_urgent(loaned.pid);
 }
 
 /* ------------------------------------------------------------- accounting */
@@ -255,6 +298,9 @@ bool world_end(void)
 {
 	bool is_right;
 
+	for (int i = 0; i < WITNESSES; i++)
+		witnesses[i].stall_ns = witnesses[i].honest->stall_ns;
+	players_begin(ROUND_LEAVE);
 	live_sent = frames_stop(&live);
 	loaned_sent = frames_stop(&loaned);
 	is_right = wait_until(has_arrived, NULL, 10000);
