@@ -44,6 +44,7 @@ const struct attack attacks[] = {
 	{ "arm and read", arm_and_read, 2, NULL, 0 },
 	{ "200 threads poll", poll_with_many_threads, 1, NULL, 0 },
 	{ "64000 watchers", watch_with_many_epolls, 1, NULL, 0 },
+	{ "poll at many places", poll_at_many_places, 1, NULL, 0 },
 	{ "splice the bell", splice_the_bell, 1, NULL, 0 },
 	{ "tune the socket", tune_the_socket, 1, NULL, 0 },
 	{ "a signal at each bell", signal_at_each_bell, 1, NULL, 0 },

@@ -119,6 +119,7 @@ int arm_and_never_read(struct play *play);
 int arm_and_read(struct play *play);
 int poll_with_many_threads(struct play *play);
 int watch_with_many_epolls(struct play *play);
+int poll_at_many_places(struct play *play);
 int splice_the_bell(struct play *play);
 int tune_the_socket(struct play *play);
 int signal_at_each_bell(struct play *play);

@@ -275,7 +275,7 @@ static bool verdict(bool all_arrived, const struct footprint *first,
 	unsigned evicted = broker_said_times(broker, "evicted: ");
 	bool is_right = true;
 
-	printf("longest stall %.1f ms (alone %.1f ms; bound %d ms; the machine "
+	printf("longest stall of a live lane %.1f ms (alone %.1f ms; bound %d ms; the machine "
 	       "itself %.1f ms); %u "
 	       "reloads; %llu evictions seen, %u logged; %u lines of ended "
 	       "connections\n",
@@ -289,10 +289,11 @@ static bool verdict(bool all_arrived, const struct footprint *first,
 	is_right &= promise(world->stall_ns <
 				    SCENE_STALL_MAX_MS * UINT64_C(1000000) +
 					    world->machine_ns,
-			    "no lane stood still longer than the bound");
-	is_right &= promise(has_returned(last, first),
-			    "memory and descriptors are where they were after "
-			    "the first round");
+			    "no live lane stood still longer than the bound");
+	if (world->only == ATTACKS_MAX)
+		is_right &= promise(has_returned(last, first),
+				    "memory and descriptors are where they "
+				    "were after the first round");
 	is_right &= promise(world->offences <= evicted,
 			    "whoever was evicted is in the log, with a reason");
 	is_right &= promise(broker_engine(broker) == scene.engine,
@@ -311,8 +312,10 @@ static const char usage[] =
 	"4), against a broker of its own that\nreplays, captures from a veth "
 	"pair and lends XDP frames. Honest consumers account\nfor each "
 	"packet. Needs root.\n"
-	"Ends with 1 when a promise is broken. No lane may stand still longer "
-	"than %d ms,\nas consumers see it, whatever the attackers do.\n"
+	"Ends with 1 when a promise is broken. No live lane may stand still "
+	"longer than %d ms,\nas consumers see it, whatever the attackers do (beyond what "
+	"the machine itself\nstands still). The replay's lane has no such "
+	"priority: its time is shown.\n"
 	"  --only  this attack alone, to see what it does\n"
 	"  --log   the broker's log at the end\n";
 

@@ -215,7 +215,10 @@ static void start_witness(int i, const char *channel,
 	honest->follows = i == ON_MOVING;
 	honest->is_urgent = true;
 	honest->check = check;
-	honest->stalled = i >= IN_GROUP ? NULL : note_stall;
+	/* Of the others one shares its flows, and the lane of the others is
+	 * of normal priority: it has the CPU that the scheduler gives it. */
+	if (i == ON_LIVE || i == ON_FRAMES)
+		honest->stalled = note_stall;
 	witnesses[i].honest = honest;
 	honest_start(honest);
 }
@@ -280,6 +283,12 @@ static bool has_arrived(void *data)
 	       delivered_to(ON_FRAMES) == captured_by("frames", &drops);
 }
 
+/*
+ * 64 blocks, each closed after 8 ms: so long the kernel's ring holds what comes
+ * when the machine, and with it the lane, stands still.
+ */
+#define RING_HOLDS_NS (64 * 8 * UINT64_C(1000000))
+
 static bool account_for(const char *source, int i, uint64_t sent)
 {
 	uint64_t drops, captured = captured_by(source, &drops);
@@ -291,7 +300,8 @@ static bool account_for(const char *source, int i, uint64_t sent)
 	       (unsigned long long)drops,
 	       (unsigned long long)(world->missing[i] + behind - drops),
 	       (unsigned long long)delivered_to(i));
-	return captured + world->missing[i] + behind == sent && drops == 0;
+	return captured + world->missing[i] + behind == sent &&
+	       (drops == 0 || world->machine_ns > RING_HOLDS_NS);
 }
 
 bool world_end(void)
