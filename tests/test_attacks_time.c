@@ -124,6 +124,7 @@ Test(attacks, no_setting_of_the_other_end_delays_anybody)
 	scene_start(&scene, NULL);
 	attack_and_measure("the bell spliced", splice_the_bell, 1000, 1);
 	attack_and_measure("socket options", tune_the_socket, 1500, 2);
+	attack_and_measure("many places", poll_at_many_places, 1500, 1);
 	attack_and_measure("signals", signal_at_each_bell, 1500, 1);
 	attack_and_measure("locks held", hold_the_socket_s_locks, 1500, 2);
 	attack_and_measure("garbage", send_sockets_in_circles, 1500, 2);

@@ -104,10 +104,19 @@ static void note_result(const struct cast *cast)
 		add(&tally->broken, 1);
 }
 
+/* Those that have stopped themselves would go on for ever. */
+static bool is_over(const struct cast *cast, uint64_t now)
+{
+	uint64_t end = cast->play->end_ns;
+
+	if (cast->left == 0 || (cast->left <= cast->stopped && now >= end))
+		return true;
+	return now >= end + GRACE_MS * UINT64_C(1000000);
+}
+
 static void play_it(const struct attack *attack, struct play *play, uid_t uid)
 {
 	struct cast cast = { attack, play, { 0 }, 0, attack->processes, 0 };
-	uint64_t now;
 
 	if (attack->role == ROLE_ENGINE)
 		uid = process_uid(play->engine);
@@ -116,10 +125,7 @@ static void play_it(const struct attack *attack, struct play *play, uid_t uid)
 	do {
 		sleep_ms(1);
 		look_at(&cast);
-		now = scene_now_ns();
-	} while (cast.left > cast.stopped || (cast.left && now < play->end_ns) ?
-			 now < play->end_ns + GRACE_MS * UINT64_C(1000000) :
-			 false);
+	} while (!is_over(&cast, scene_now_ns()));
 	kill_all(&cast);
 	note_result(&cast);
 }
