@@ -92,7 +92,7 @@ Test(attacks, descriptors_sent_to_the_broker_do_not_arrive)
 	scene_start(&scene, NULL);
 	before = process_fds(scene.engine);
 	attack(pass_descriptors, play_new(&scene, "all", 0), 1);
-	eventually(process_fds(scene.engine) == before);
+	eventually(process_fds(scene.engine) <= before);
 	scene_end(&scene);
 }
 
