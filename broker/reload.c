@@ -47,8 +47,9 @@ static const struct config *ask_warden(char *text, size_t size)
 	close(fd);
 	if (config != MAP_FAILED)
 		return config;
-	snprintf(text, size, "no memory for the configuration");
-	return NULL;
+	/* The warden goes by it already, and a new engine will. */
+	log_error("engine: no memory for the configuration");
+	_exit(1);
 }
 
 /* -------------------------------------------------------------- the whole */

@@ -5,7 +5,7 @@
 
 /*
  * From here on no thread of this process can make a call that is not on the
- * list, and no file is to be had but to read in /proc and /etc. For good.
+ * list, and no file is to be had but to read in /proc. For good.
  * Returns 0 or -errno; where the kernel has no Landlock, a warning is logged.
  */
 int sandbox_enter(void);

@@ -230,8 +230,10 @@ static int serve_engine(struct warden *warden)
 	warden->was_told = false;
 	for (;;) {
 		n = poll(fds, 2, warden->was_told ? STOP_TIMEOUT_MS : -1);
-		if (n < 0 && errno != EINTR)
+		if (n < 0 && errno != EINTR && errno != ENOMEM)
 			warden_surprise(warden, "poll");
+		if (n < 0)
+			continue;
 		if (n == 0)
 			insist(warden);
 		take_signals(warden);
@@ -327,7 +329,12 @@ int warden_run(struct warden_options *options)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
 				-1;
-	status = warden.signals < 0 || region_init() ? 1 : run_engines(&warden);
+	if (warden.signals < 0 || region_init()) {
+		log_error("cannot start: %s", strerror(errno));
+		status = 1;
+	} else {
+		status = run_engines(&warden);
+	}
 	detach_xdp(&warden);
 	offload_restore();
 	unlink(options->config->socket);

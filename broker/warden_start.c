@@ -99,14 +99,18 @@ parse_in_child(const struct start_options *options, struct config *config,
 
 static struct config *config_memory(int *fd)
 {
-	struct config *config;
+	struct config *config = MAP_FAILED;
 
 	*fd = memfd_create("netring-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (*fd < 0 || ftruncate(*fd, sizeof(*config)))
+	if (*fd < 0)
 		return NULL;
-	config = mmap(NULL, sizeof(*config), PROT_READ | PROT_WRITE, MAP_SHARED,
-		      *fd, 0);
-	return config == MAP_FAILED ? NULL : config;
+	if (ftruncate(*fd, sizeof(*config)) == 0)
+		config = mmap(NULL, sizeof(*config), PROT_READ | PROT_WRITE,
+			      MAP_SHARED, *fd, 0);
+	if (config != MAP_FAILED)
+		return config;
+	close(*fd);
+	return NULL;
 }
 
 static void drop_config(struct config *config, int fd)
@@ -123,10 +127,14 @@ static const struct config *keep_config(struct config *shared, int *fd)
 
 	if (config)
 		memcpy(config, shared, sizeof(*config));
-	munmap(shared, sizeof(*shared));
-	close(shared_fd);
-	if (!config || !config_is_sane(config)) {
+	drop_config(shared, shared_fd);
+	if (!config) {
+		log_error("no memory for the configuration");
+		return NULL;
+	}
+	if (!config_is_sane(config)) {
 		log_error("the configuration's parser went wrong");
+		drop_config(config, *fd);
 		return NULL;
 	}
 	for (uint32_t i = 0; i < config->source_count; i++)
@@ -136,6 +144,7 @@ static const struct config *keep_config(struct config *shared, int *fd)
 		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE |
 			  F_SEAL_SEAL)) {
 		log_error("cannot seal the configuration: %s", strerror(errno));
+		drop_config(config, *fd);
 		return NULL;
 	}
 	return config;
@@ -167,8 +176,11 @@ const struct config *start_config(const struct start_options *options, int *fd)
 		parse_in_child(options, shared, file);
 	if (file)
 		fclose(file);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
+		log_error("cannot run the configuration's parser: %s",
+			  strerror(errno));
 		status = 1 << 8;
+	}
 	if (!WIFEXITED(status))
 		log_error("the configuration's parser died of signal %d",
 			  WTERMSIG(status));
@@ -259,7 +271,7 @@ static bool process_has_uid(const char *pid, uid_t uid)
 	snprintf(path, sizeof(path), "/proc/%.20s/status", pid);
 	file = fopen(path, "re");
 	if (!file)
-		return false;
+		return errno != ENOENT && errno != ESRCH; /* it may have */
 	while (!found && fgets(line, sizeof(line), file))
 		if (sscanf(line, "Uid: %u %u %u", &real, &effective, &saved) ==
 		    3)
@@ -275,7 +287,7 @@ static bool uid_is_in_use(uid_t uid)
 	bool found = false;
 
 	if (!proc)
-		return false;
+		return true; /* nobody can say that it is not */
 	while (!found && (entry = readdir(proc)))
 		if (isdigit((unsigned char)entry->d_name[0]))
 			found = process_has_uid(entry->d_name, uid);
@@ -372,29 +384,42 @@ static int clear_way(const struct sockaddr_un *address)
 	return unlink(address->sun_path) ? -errno : 0;
 }
 
+/* Who may connect: for all, unless there is a group. */
+static int open_up(const struct config *config, const char *path)
+{
+	if (chmod(path, 0666))
+		return -errno;
+	if (config->socket_gid_set && geteuid() == 0 &&
+	    chown(path, 0, config->socket_gid))
+		return -errno;
+	return 0;
+}
+
 static int listen_on(const struct config *config,
 		     const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			0);
-	int none = 0;
+	int none = 0, err;
 
 	if (fd < 0)
 		return -errno;
 	/* Refused by kernels before 6.16: then what is sent is closed unread.
 	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof(none));
-	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) ||
-	    chmod(address->sun_path, 0666) || listen(fd, 128)) {
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address))) {
+		err = -errno;
 		close(fd);
-		return -errno;
+		return err;
 	}
-	if (config->socket_gid_set && geteuid() == 0 &&
-	    chown(address->sun_path, 0, config->socket_gid)) {
-		close(fd);
-		return -errno;
-	}
-	return fd;
+	err = open_up(config, address->sun_path);
+	if (!err && listen(fd, 128))
+		err = -errno;
+	if (!err)
+		return fd;
+	unlink(address->sun_path);
+	close(fd);
+	return err;
 }
 
 int start_listener(const struct config *config)

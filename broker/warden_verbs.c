@@ -333,8 +333,16 @@ static void send_reply(struct warden *warden, const struct priv_reply *reply,
 		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
 		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
 	}
-	/* An engine that died meanwhile is noticed by its SIGCHLD. */
-	(void)sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL);
+	/*
+	 * An engine that died meanwhile is noticed by its SIGCHLD. Any other
+	 * would wait for ever, or for what the warden has done already.
+	 */
+	if (sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL) < 0 &&
+	    errno != EPIPE && errno != ECONNRESET) {
+		log_error("cannot answer the engine: %s: it is killed",
+			  strerror(errno));
+		kill(warden->engine, SIGKILL);
+	}
 }
 
 void warden_serve_request(struct warden *warden)
