@@ -437,17 +437,30 @@ static void broker_run(struct broker *broker, const char *netns,
 	broker_wait(broker);
 }
 
-void broker_start(struct broker *broker, const char *netns, const char *config,
-		  ...)
+static void config_path(const struct broker *broker, char path[128])
+{
+	snprintf(path, 128, "%.120s.conf", broker->socket);
+}
+
+void broker_start_again(struct broker *broker, const char *netns)
 {
 	char path[128];
 	char *arguments[] = { (char *)(uintptr_t) "netringd",
 			      (char *)(uintptr_t) "-c", path, NULL };
+
+	config_path(broker, path);
+	broker_run(broker, netns, arguments);
+}
+
+void broker_start(struct broker *broker, const char *netns, const char *config,
+		  ...)
+{
+	char path[128];
 	va_list args;
 	FILE *file;
 
 	broker_init(broker);
-	snprintf(path, sizeof(path), "%.120s.conf", broker->socket);
+	config_path(broker, path);
 	file = fopen(path, "we");
 	cr_assert(file, "%s: %s", path, strerror(errno));
 	fprintf(file,
@@ -459,7 +472,7 @@ void broker_start(struct broker *broker, const char *netns, const char *config,
 	vfprintf(file, config, args);
 	va_end(args);
 	cr_assert(fclose(file) == 0, "%s: %s", path, strerror(errno));
-	broker_run(broker, netns, arguments);
+	broker_start_again(broker, netns);
 }
 
 void broker_start_args(struct broker *broker, const char *netns, ...)

@@ -52,6 +52,9 @@ struct broker {
 __attribute__((format(printf, 3, 4))) void
 broker_start(struct broker *broker, const char *netns, const char *config, ...);
 
+/* What broker_start() has started, and is dead: in the same place again. */
+void broker_start_again(struct broker *broker, const char *netns);
+
 /* The same from arguments of netringd ("-r FILE"); NULL ends them. */
 void broker_start_args(struct broker *broker, const char *netns, ...);
 
