@@ -219,22 +219,31 @@ static int watch_all(struct control *control)
 	return err;
 }
 
-int control_init(struct control *control, const struct config *config)
+static int start_watching(struct control *control)
 {
 	int err = mailbox_init(&control->in);
 
-	control->config = config;
 	if (err)
 		return err;
 	control->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (control->epoll_fd < 0)
 		return -errno;
-	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
 	err = watch_all(control);
-	if (!err)
-		err = control_watch_links(control);
-	if (!err)
-		err = add_sources(control);
+	return err ? err : control_watch_links(control);
+}
+
+int control_init(struct control *control, const struct config *config)
+{
+	int err = start_watching(control);
+
+	control->config = config;
+	if (err) {
+		log_error("engine: cannot wait for clients: %s",
+			  strerror(-err));
+		return err;
+	}
+	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
+	err = add_sources(control);
 	return err ? err : add_channels(control);
 }
 

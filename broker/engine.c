@@ -63,7 +63,12 @@ static void serve(struct control *control, const struct config *config)
 		log_error("engine: cannot lock itself in: %s", strerror(-err));
 		return;
 	}
-	if (control_start(control) || priv_ready())
+	err = control_start(control);
+	if (err) {
+		log_error("engine: cannot start a lane: %s", strerror(-err));
+		return;
+	}
+	if (priv_ready())
 		return;
 	log_info("serving %u channels of %u sources on %s",
 		 config->channel_count, config->source_count, config->socket);

@@ -11,9 +11,13 @@
 #include "log.h"
 
 /* Without its warden the engine has nothing to serve. */
-static void warden_is_gone(void)
+static void warden_is_gone(ssize_t n)
 {
-	log_error("engine: the warden is gone");
+	if (n < 0)
+		log_error("engine: cannot talk to the warden: %s",
+			  strerror(errno));
+	else
+		log_error("engine: the warden is gone");
 	exit(1);
 }
 
@@ -37,14 +41,14 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 		n = recvmsg(PRIV_FD_WARDEN, &msg, MSG_CMSG_CLOEXEC);
 	while (n < 0 && errno == EINTR);
 	if (n != sizeof(*reply))
-		warden_is_gone();
+		warden_is_gone(n);
 	cmsg = CMSG_FIRSTHDR(&msg);
 	if (reply->status && reply->why[0])
 		log_keep_text(reply->why);
 	if (reply->status || fd_count == 0)
 		return reply->status;
 	if (!cmsg || cmsg->cmsg_len != CMSG_LEN(fd_count * sizeof(int)))
-		warden_is_gone();
+		warden_is_gone(n);
 	memcpy(fds, CMSG_DATA(cmsg), fd_count * sizeof(int));
 	return 0;
 }
@@ -59,7 +63,7 @@ static int ask(const struct priv_request *request, struct priv_reply *reply,
 			 MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	if (n != sizeof(*request))
-		warden_is_gone();
+		warden_is_gone(n);
 	return receive(reply, fds, fd_count);
 }
 

@@ -26,15 +26,15 @@ static const struct config *ask_warden(char *text, size_t size)
 	int fd, err = priv_reload(&fd, &is_refused);
 
 	text[0] = '\0';
-	if (err) {
-		snprintf(
-			text, size, "%s",
-			err == -EOPNOTSUPP ?
-				"the broker was started without a configuration file "
-				"(-c)" :
-				strerror(-err));
+	if (err == -EOPNOTSUPP)
+		snprintf(text, size,
+			 "the broker was started without a configuration file "
+			 "(-c)");
+	else if (err)
+		snprintf(text, size, "the warden cannot read it: %s",
+			 strerror(-err));
+	if (err)
 		return NULL;
-	}
 	if (is_refused) {
 		length = pread(fd, text, size - 1, 0);
 		while (length > 0 && text[length - 1] == '\n')

@@ -164,6 +164,10 @@ static int enter_landlock(void)
 				   sizeof(attr), 0);
 	int err;
 
+	if (ruleset < 0 && (errno == ENOSYS || errno == EOPNOTSUPP)) {
+		log_warn("this kernel has no Landlock for the engine");
+		return 0;
+	}
 	if (ruleset < 0)
 		return -errno;
 	err = allow_reading(ruleset, "/proc");
@@ -180,7 +184,5 @@ int sandbox_enter(void)
 	/* A leak check reads the program's own files. */
 	if (!IS_SANITIZED)
 		err = enter_landlock();
-	if (err)
-		log_warn("no Landlock for the engine: %s", strerror(-err));
-	return enter_seccomp();
+	return err ? err : enter_seccomp();
 }

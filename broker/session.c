@@ -481,6 +481,17 @@ static void link_session(struct session *session)
 	control->sessions = session;
 }
 
+/* No session can be had for it: it is told all the same. */
+static void turn_away(int fd)
+{
+	struct nr_msg_error error = { .code = ENOMEM };
+
+	strcpy(error.text, "the broker has no memory left");
+	wire_init(&error.msg, NR_MSG_ERROR, sizeof(error), 0);
+	(void)wire_send(fd, &error.msg, NULL, 0);
+	close(fd);
+}
+
 void session_accept(struct control *control, int fd)
 {
 	struct session *session = calloc(1, sizeof(*session));
@@ -488,7 +499,7 @@ void session_accept(struct control *control, int fd)
 
 	if (!session || peer_init(&session->peer, fd, control->owner)) {
 		free(session);
-		close(fd);
+		turn_away(fd);
 		return;
 	}
 	session->control = control;
@@ -500,7 +511,7 @@ void session_accept(struct control *control, int fd)
 	    control_watch(control, &session->event, EPOLLIN)) {
 		peer_deinit(&session->peer);
 		free(session);
-		close(fd);
+		turn_away(fd);
 		return;
 	}
 	why = unwelcome(session);
