@@ -14,12 +14,14 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "filter.h"
@@ -27,6 +29,7 @@
 #include "warden_host.h"
 
 #define NOBODY 65534
+#define TURN_TRIES 100 /* 10 ms apart */
 /* Where Debian allots nothing by itself. */
 #define FREE_UID_FIRST 64700u
 #define FREE_UID_LAST 64999u
@@ -422,17 +425,44 @@ static int listen_on(const struct config *config,
 	return err;
 }
 
+/*
+ * Brokers that start at once take turns: else both find the same file left
+ * over, and the second removes what the first has made. Anybody who can read
+ * the directory can hold the lock, so it is not waited for long.
+ */
+static int take_turn(const char *socket_path)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+	char path[sizeof(((struct config *)0)->socket)], *slash;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s", socket_path);
+	slash = strrchr(path, '/');
+	if (slash)
+		slash[slash == path] = '\0';
+	fd = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < TURN_TRIES && fd >= 0; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return fd;
+}
+
 int start_listener(const struct config *config)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int err;
+	int err, turn;
 
 	memcpy(address.sun_path, config->socket, sizeof(address.sun_path));
 	if (make_directory(config->socket))
 		return -1;
+	turn = take_turn(config->socket);
 	err = clear_way(&address);
 	if (err == 0)
 		err = listen_on(config, &address);
+	if (turn >= 0)
+		close(turn);
 	if (err == -EADDRINUSE)
 		log_error("%s: another broker serves this socket: stop it, or "
 			  "use another (--socket)",
