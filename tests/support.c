@@ -301,13 +301,28 @@ unsigned long process_cpu_ms(pid_t pid)
 	return sum / 1000000;
 }
 
-uid_t process_uid(pid_t pid)
+uint64_t process_status(pid_t pid, const char *key, int base)
 {
-	char path[64];
-	uint64_t uid = 0;
+	char path[64], line[256];
+	uint64_t value = UINT64_MAX;
+	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	cr_assert(proc_number(path, "Uid:", &uid), "%s", path);
+	file = fopen(path, "re");
+	if (!file)
+		return value;
+	while (fgets(line, sizeof(line), file))
+		if (strncmp(line, key, strlen(key)) == 0)
+			value = strtoull(line + strlen(key), NULL, base);
+	fclose(file);
+	return value;
+}
+
+uid_t process_uid(pid_t pid)
+{
+	uint64_t uid = process_status(pid, "Uid:", 10);
+
+	cr_assert_neq(uid, UINT64_MAX, "process %d", (int)pid);
 	return (uid_t)uid;
 }
 

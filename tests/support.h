@@ -75,6 +75,8 @@ unsigned long process_cpu_ms(pid_t pid);
 uid_t process_uid(pid_t pid);
 /* SCHED_FIFO: it is not delayed by those who are not. */
 void process_be_urgent(pid_t pid);
+/* The first number behind @key ("Uid:") in its status file. */
+uint64_t process_status(pid_t pid, const char *key, int base);
 
 /* The broker's numbers, as `netring stat` asks for them. The functions take
  * sums over lanes; false / failing when there is no such thing. */
