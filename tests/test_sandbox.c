@@ -266,6 +266,7 @@ static const struct {
 	{ SYS_poll, "liburcu, when another thread is half done" },
 	{ SYS_sched_getaffinity, "malloc() of many threads" },
 #ifdef __SANITIZE_ADDRESS__
+	{ SYS_brk, "malloc() but the sanitizer's" },
 	{ SYS_clone, "sanitizer" },
 	{ SYS_ptrace, "sanitizer" },
 	{ SYS_wait4, "sanitizer" },
