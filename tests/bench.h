@@ -11,6 +11,50 @@
 #define BENCH_SEND_CPU 0    /* the generator, and so the receive path */
 #define BENCH_RECEIVE_CPU 1 /* broker and consumers */
 #define BENCH_NEAR_NS 100.0 /* a cache-line hop below this is "near" */
+#define BENCH_LIST_MAX 16
+
+/* ----------------------------------------------------------------- options */
+
+/* "1,8,32" */
+struct bench_list {
+	unsigned count;
+	const char *item[BENCH_LIST_MAX];
+};
+
+/*
+ * All programs have the same options, see bench_options.c. A program sets the
+ * defaults of those that concern it, and leaves the others alone.
+ */
+struct bench_options {
+	unsigned round;		    /* a label of the results */
+	unsigned window_ms;	    /* measured for so long each time */
+	unsigned ring_mib;	    /* each kernel ring, of plain sockets too */
+	unsigned leases, guarantee; /* of each capture; 0: the default */
+	struct bench_list sizes;    /* of frames; or imix */
+	struct bench_list consumers; /* how many */
+	struct bench_list rates;     /* frames/s; 0: as fast as it goes */
+	struct bench_list modes;     /* what is compared; none: all */
+	char netringd[4096], generator[4096];
+};
+
+void bench_options_parse(struct bench_options *options, int argc, char **argv);
+unsigned bench_number(const char *text, unsigned min, unsigned max);
+void bench_list_parse(struct bench_list *list, const char *text);
+bool bench_list_has(const struct bench_list *list, const char *item);
+
+/* ------------------------------------------------------------------ record */
+
+/*
+ * A measurement is a flat record: words that say what was measured, and numbers
+ * that came out. One a line, as JSON, to --json; bench_report makes tables,
+ * curves and ratios of it. Also to stderr, to see that it goes on.
+ */
+void record_open_file(const char *path);
+void record_begin(const char *bench, unsigned round);
+__attribute__((format(printf, 2, 3))) void record_text(const char *key,
+						       const char *format, ...);
+void record_number(const char *key, double value);
+void record_end(void);
 
 /* ----------------------------------------------------------------- machine */
 
@@ -26,16 +70,34 @@ void bench_pin(unsigned cpu);
  */
 double bench_hop_ns(void);
 
-/* CPU time of a process and its descendants. 0 if it is gone. */
+/* CPU time of a process and its living descendants. 0 if it is gone. */
 uint64_t bench_cpu_ns(pid_t root);
+
+/* Bytes of memory that a process and its descendants have mapped and touched.
+ */
+uint64_t bench_memory(pid_t root);
 
 /* The highest real-time priority of a thread in them; 0: all are normal. */
 unsigned bench_priority(pid_t root);
 
-const char *bench_cpu_model(void);
+/*
+ * What was going on around a measurement, to be told with it: the hop between
+ * the CPUs (the worse of before and after), and the CPUs that other processes
+ * and, on a virtual machine, other machines took.
+ */
+struct noise {
+	double hop_ns;
+	uint64_t time_ns, own_ns, busy_ns, stolen_ns;
+};
+
+void noise_open(struct noise *noise);
+void noise_record(const struct noise *noise);
 
 /* Sorts; returns the middle one. */
 double bench_median(double *values, unsigned count);
+
+/* Sorts; returns the smallest that is not below @share of all. */
+uint32_t bench_quantile(uint32_t *values, uint64_t count, double share);
 
 /* ------------------------------------------------------------------- stage */
 
@@ -65,46 +127,139 @@ struct generator {
 	uint64_t passed; /* by it; the rest found its ring full */
 };
 
-/* Returns when the first frames have come. */
+/*
+ * @size: bytes, or "imix". @rate: frames/s, "0": as fast as it goes; any other
+ * has each frame say when it was sent. Returns when the first frames have
+ * come.
+ */
 void generator_start(struct generator *generator, const char *path,
-		     const char *size);
+		     const char *size, const char *rate);
 void generator_stop(struct generator *generator);
 
+/* ------------------------------------------------------------------ broker */
+
+#define BROKER_SOCKET "/run/netring/broker.sock"
+
+struct broker_setup {
+	const char *backend; /* af_packet, xdp, replay */
+	const char *source;  /* more lines of its source; may be NULL */
+	const char
+		*channels; /* more channels of the source "lan" beside "lan" */
+	bool is_normal;	   /* no real-time priority */
+	bool is_default;   /* its limits for a user, not unlimited */
+	unsigned cpu;
+};
+
+/* Returns when it serves. Shows its log if this program fails. */
+pid_t broker_start(const struct bench_options *options,
+		   const struct broker_setup *setup);
+void broker_stop(pid_t pid);
+
+/* Summed over lanes. */
+struct broker_counts {
+	uint64_t captured, drops, cpu_ns, bursts, bells, captures;
+};
+
+void broker_ask(struct broker_counts *counts);
+
 /* ----------------------------------------------------------------- readers */
+
+/* Where packets come from. */
+enum reader_kind {
+	READER_RECV,  /* a plain AF_PACKET socket, a call a packet */
+	READER_RING,  /* the same with TPACKET_V3 */
+	READER_PCAP,  /* libpcap, as tcpdump uses it */
+	READER_XSK,   /* a plain AF_XDP socket */
+	READER_PIPED, /* none: what another reader wakes it for */
+	READER_NETRING,
+};
+
+/* What is done with each. */
+enum reader_look {
+	LOOK_CHECK, /* reads the header, checks the sequence number in it */
+	LOOK_AGE,   /* and takes the time since it was sent */
+	LOOK_WALK,  /* netring: reads the record, no byte of the packet */
+	LOOK_TOUCH, /* netring: and one word of the header */
+};
+
+struct reader_options {
+	enum reader_kind kind;
+	enum reader_look look;
+	/* plain: the socket's ring */
+	uint32_t ring_size, ring_block, retire_ms;
+	/* netring */
+	const char *channel, *group;
+	unsigned leases, guarantee; /* 0: the default */
+	int wake_fd; /* not 0: wakes another process by it, once a packet */
+	unsigned cpu;
+	uint32_t samples; /* LOOK_AGE: how many are kept */
+};
 
 /* What a reader says of itself, in shared memory. Writer: the reader. */
 struct reader {
 	uint64_t packets; /* of the generator, whose header was read */
 	uint64_t missing; /* by the sequence numbers in them */
 	uint64_t misordered;
-	uint64_t foreign; /* of others */
+	uint64_t foreign;    /* of others */
+	uint64_t longest_ns; /* from the kernel's stamp to the first look */
 	uint64_t is_ready;
+	/* LOOK_AGE, while the window is open: */
+	uint64_t age_count;
+	uint32_t *ages; /* ns */
 	/* At its end: */
 	uint64_t kernel_drops; /* plain: of its socket */
 	uint64_t lost;	       /* netring: by its statistics */
 	pid_t pid;	       /* writer: who started it */
 } __attribute__((aligned(128)));
 
+/* Writer: who started them. */
 struct readers {
-	uint64_t stop; /* writer: who started them */
+	uint64_t stop, is_open;
 	unsigned count;
+	size_t size; /* of all this */
 	struct reader *reader;
-};
-
-struct reader_options {
-	bool is_plain;
-	/* plain: the socket's ring */
-	uint32_t ring_size, ring_block, retire_ms;
-	/* netring */
-	const char *socket, *channel;
 };
 
 /* Starts @count readers, each a process, and waits until they are ready. */
 struct readers *readers_start(const struct reader_options *options,
 			      unsigned count);
 
-/* Lets them read until nothing comes any more, and ends them. */
+/* Ages and longest times are kept from now on, or no more. */
+void readers_open(struct readers *readers, bool is_open);
+
+/* Returns when they have read all there is, for nothing more comes. */
+void readers_drain(const struct readers *readers);
+
 void readers_stop(struct readers *readers);
 void readers_free(struct readers *readers);
+
+/* --------------------------------------------------------------- the window */
+
+/* All that is looked at when a measurement begins, and when it ends. */
+#define LOOK_READERS_MAX 256
+struct look {
+	uint64_t time_ns, frames, packets[LOOK_READERS_MAX];
+	uint64_t broker_ns, readers_ns;
+	struct broker_counts lane;
+};
+
+void look_at(struct look *look, const struct readers *readers, pid_t broker);
+
+/*
+ * Records what happened between two looks: frame_pps, frame_ns, min_pps,
+ * median_pps, max_pps, consumer_cpu, consumer_ns (a packet and consumer); with
+ * a broker broker_cpu, lane_ns (a packet captured), bells_ps.
+ */
+void look_record(const struct look *a, const struct look *b,
+		 const struct readers *readers, pid_t broker);
+
+/*
+ * Records where each of the generator's frames is: sent, veth_lost, ring_lost,
+ * not_admitted, missing (summed over readers); unexplained is 0 when each
+ * was read or somebody says where it was lost. @lane: NULL without a broker.
+ */
+void account_record(const struct generator *generator,
+		    const struct readers *readers,
+		    const struct broker_counts *lane);
 
 #endif

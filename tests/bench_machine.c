@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 
 #define TURNS 1000 /* of both sides, in one sample */
 #define SAMPLES 101
+#define NS_PER_S UINT64_C(1000000000)
 
 void bench_die(const char *format, ...)
 {
@@ -29,12 +31,17 @@ void bench_die(const char *format, ...)
 	exit(1);
 }
 
+static uint64_t to_ns(const struct timespec *time)
+{
+	return (uint64_t)time->tv_sec * NS_PER_S + (uint64_t)time->tv_nsec;
+}
+
 uint64_t bench_now_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return to_ns(&ts);
 }
 
 void bench_pin(unsigned cpu)
@@ -102,7 +109,6 @@ double bench_hop_ns(void)
 /* Fields of /proc/PID/stat behind the name, of which the first is field 3. */
 struct process {
 	pid_t parent;
-	uint64_t ticks; /* user and system time, that of reaped children too */
 	unsigned priority;
 };
 
@@ -125,8 +131,6 @@ static bool read_process(const char *path, struct process *process)
 		field = strtoul(at, &at, 10);
 		if (number == 4)
 			process->parent = (pid_t)field;
-		else if (number >= 14 && number <= 17)
-			process->ticks += field;
 		else if (number == 40)
 			process->priority = (unsigned)field;
 	}
@@ -163,7 +167,7 @@ static void each_number(const char *path, void (*fn)(pid_t, void *), void *data)
 
 struct sum {
 	pid_t root, pid;
-	uint64_t ticks;
+	uint64_t cpu_ns, memory;
 	unsigned priority;
 };
 
@@ -178,51 +182,123 @@ static void add_thread(pid_t thread, void *data)
 		sum->priority = process.priority;
 }
 
+static void add_memory(struct sum *sum)
+{
+	unsigned long pages = 0;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", sum->pid);
+	file = fopen(path, "re");
+	if (file && fscanf(file, "%*u %lu", &pages) == 1)
+		sum->memory += pages * (uint64_t)sysconf(_SC_PAGESIZE);
+	if (file)
+		fclose(file);
+}
+
 static void add_process(pid_t pid, void *data)
 {
 	struct sum *sum = data;
-	struct process process;
+	struct timespec time;
+	clockid_t clock;
 	char path[64];
 
 	if (!is_descendant(pid, sum->root))
 		return;
 	sum->pid = pid;
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (read_process(path, &process))
-		sum->ticks += process.ticks;
+	if (clock_getcpuclockid(pid, &clock) == 0 &&
+	    clock_gettime(clock, &time) == 0)
+		sum->cpu_ns += to_ns(&time);
+	add_memory(sum);
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	each_number(path, add_thread, sum);
 }
 
-uint64_t bench_cpu_ns(pid_t root)
+static struct sum sum_up(pid_t root)
 {
 	struct sum sum = { .root = root };
 
 	each_number("/proc", add_process, &sum);
-	return sum.ticks * (1000000000u / (uint64_t)sysconf(_SC_CLK_TCK));
+	return sum;
+}
+
+uint64_t bench_cpu_ns(pid_t root)
+{
+	return sum_up(root).cpu_ns;
+}
+
+uint64_t bench_memory(pid_t root)
+{
+	return sum_up(root).memory;
 }
 
 unsigned bench_priority(pid_t root)
 {
-	struct sum sum = { .root = root };
-
-	each_number("/proc", add_process, &sum);
-	return sum.priority;
+	return sum_up(root).priority;
 }
 
-const char *bench_cpu_model(void)
-{
-	static char model[128] = "unknown";
-	FILE *file = fopen("/proc/cpuinfo", "re");
-	char line[512];
+/* ------------------------------------------------------------------- noise */
 
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "model name : %127[^\n]", model) == 1)
-			break;
+/* Of all CPUs: what they were busy with, and what the host took. */
+static void read_cpus(struct noise *noise)
+{
+	uint64_t tick = NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK);
+	FILE *file = fopen("/proc/stat", "re");
+	unsigned long user, nice, system, irq, soft_irq, stolen;
+
+	if (file && fscanf(file, "cpu %lu %lu %lu %*u %*u %lu %lu %lu", &user,
+			   &nice, &system, &irq, &soft_irq, &stolen) == 6) {
+		noise->busy_ns = (user + nice + system + irq + soft_irq) * tick;
+		noise->stolen_ns = stolen * tick;
+	}
 	if (file)
 		fclose(file);
-	return model;
 }
+
+static uint64_t timeval_ns(const struct timeval *time)
+{
+	return (uint64_t)time->tv_sec * NS_PER_S +
+	       (uint64_t)time->tv_usec * 1000;
+}
+
+static void look_around(struct noise *noise)
+{
+	struct rusage children;
+
+	noise->hop_ns = bench_hop_ns();
+	noise->time_ns = bench_now_ns();
+	getrusage(RUSAGE_CHILDREN, &children);
+	noise->own_ns = bench_cpu_ns(getpid()) +
+			timeval_ns(&children.ru_utime) +
+			timeval_ns(&children.ru_stime);
+	read_cpus(noise);
+}
+
+void noise_open(struct noise *noise)
+{
+	*noise = (struct noise){ 0 };
+	look_around(noise);
+}
+
+void noise_record(const struct noise *before)
+{
+	struct noise now = { 0 };
+	double time, others;
+
+	look_around(&now);
+	time = (double)(now.time_ns - before->time_ns);
+	others = (double)(now.busy_ns - before->busy_ns) -
+		 (double)(now.own_ns - before->own_ns);
+	if (now.hop_ns < before->hop_ns)
+		now.hop_ns = before->hop_ns;
+	record_text("placement", now.hop_ns < BENCH_NEAR_NS ? "near" : "far");
+	record_number("hop_ns", now.hop_ns);
+	record_number("others_cpu", others > 0 ? others / time : 0);
+	record_number("stolen_cpu",
+		      (double)(now.stolen_ns - before->stolen_ns) / time);
+}
+
+/* ------------------------------------------------------------------ numbers */
 
 static int compare(const void *a, const void *b)
 {
@@ -236,4 +312,21 @@ double bench_median(double *values, unsigned count)
 	qsort(values, count, sizeof(*values), compare);
 	return count % 2 ? values[count / 2] :
 			   (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+uint32_t bench_quantile(uint32_t *values, uint64_t count, double share)
+{
+	uint64_t at = (uint64_t)((double)count * share);
+
+	if (count == 0)
+		return 0;
+	qsort(values, count, sizeof(*values), compare_u32);
+	return values[at < count ? at : count - 1];
 }

@@ -161,7 +161,7 @@ uint64_t stage_received(void)
 }
 
 void generator_start(struct generator *generator, const char *path,
-		     const char *size)
+		     const char *size, const char *rate)
 {
 	uint64_t before = stage_received();
 	uint64_t deadline = bench_now_ns() + UINT64_C(10000000000);
@@ -174,7 +174,7 @@ void generator_start(struct generator *generator, const char *path,
 		enter_net(near_net);
 		dup2(ends[1], STDOUT_FILENO);
 		execl(path, path, "--interface", "near", "--size", size,
-		      "--json", (char *)NULL);
+		      "--rate", rate, "--json", (char *)NULL);
 		bench_die("%s: %s (--generator names another)", path,
 			  strerror(errno));
 	}

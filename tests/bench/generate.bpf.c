@@ -23,6 +23,8 @@ struct frame {
 	struct iphdr ip;
 	struct udphdr udp;
 	__u64 seq;
+	__u32 magic;
+	__u32 sent_ns;
 } __attribute__((packed));
 
 /* Set before the program is loaded: the verifier takes them as constants. */
@@ -98,6 +100,8 @@ static __always_inline void write_frame(struct frame *frame, __u32 size,
 	frame->udp.source = bpf_htons((__u16)(0x8000 | (flow & 0x7fff)));
 	frame->udp.len = bpf_htons((__u16)(length - sizeof(frame->ip)));
 	frame->seq = bpf_cpu_to_be64(number);
+	if (rate)
+		frame->sent_ns = (__u32)bpf_ktime_get_ns();
 }
 
 SEC("xdp")
