@@ -77,6 +77,9 @@ uint64_t bench_cpu_ns(pid_t root);
  */
 uint64_t bench_memory(pid_t root);
 
+/* How often their threads have gone to sleep by themselves, and so woken up. */
+uint64_t bench_switches(pid_t root);
+
 /* The highest real-time priority of a thread in them; 0: all are normal. */
 unsigned bench_priority(pid_t root);
 

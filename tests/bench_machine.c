@@ -167,9 +167,25 @@ static void each_number(const char *path, void (*fn)(pid_t, void *), void *data)
 
 struct sum {
 	pid_t root, pid;
-	uint64_t cpu_ns, memory;
+	uint64_t cpu_ns, memory, switches;
 	unsigned priority;
 };
+
+/* How often a thread went to sleep by itself. */
+static uint64_t read_switches(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	unsigned long switches = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "voluntary_ctxt_switches: %lu", &switches) ==
+		    1)
+			break;
+	if (file)
+		fclose(file);
+	return switches;
+}
 
 static void add_thread(pid_t thread, void *data)
 {
@@ -180,6 +196,9 @@ static void add_thread(pid_t thread, void *data)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", sum->pid, thread);
 	if (read_process(path, &process) && process.priority > sum->priority)
 		sum->priority = process.priority;
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", sum->pid,
+		 thread);
+	sum->switches += read_switches(path);
 }
 
 static void add_memory(struct sum *sum)
@@ -230,6 +249,11 @@ uint64_t bench_cpu_ns(pid_t root)
 uint64_t bench_memory(pid_t root)
 {
 	return sum_up(root).memory;
+}
+
+uint64_t bench_switches(pid_t root)
+{
+	return sum_up(root).switches;
 }
 
 unsigned bench_priority(pid_t root)

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bench_scale: what each capture costs that is only attached (time to attach,
+ * memory, CPU while there are no packets), and what it costs to wake them when
+ * there are a few.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <netring.h>
+
+#include "bench.h"
+
+#define NOBODY 65534
+#define WARM_UP_MS 300
+#define IDLE_WINDOWS 30 /* so many windows long are the CPUs watched idling */
+#define CAPTURES_MAX LOOK_READERS_MAX
+
+/* What the process that attaches says of it. */
+struct attached {
+	unsigned count;
+	uint32_t ns[CAPTURES_MAX];
+};
+
+static const struct broker_setup setup = { .backend = "af_packet",
+					   .cpu = BENCH_RECEIVE_CPU };
+
+static void attach_one(struct attached *attached, unsigned i)
+{
+	struct nr_open_options open = NR_OPEN_OPTIONS_INIT;
+	uint64_t start = bench_now_ns();
+	struct nr_capture *capture; /* kept until the process ends */
+	char text[NR_TEXT_MAX] = "";
+	int err;
+
+	open.socket = BROKER_SOCKET;
+	open.error_text = text;
+	open.error_text_size = sizeof(text);
+	/* All that the set-aside of the default arena can promise to so many.
+	 */
+	open.guarantee = 1;
+	open.leases = 2;
+	err = nr_capture_open("lan", &open, &capture);
+	if (err)
+		bench_die("capture %u: %s %s", i, nr_strerror(err), text);
+	attached->ns[i] = (uint32_t)(bench_now_ns() - start);
+	__atomic_store_n(&attached->count, i + 1, __ATOMIC_RELEASE);
+}
+
+/* One after the other, in one process, which then sleeps. */
+static pid_t attach_all(struct attached *attached, unsigned k)
+{
+	const struct rlimit files = { 16384, 16384 };
+	uint64_t deadline = bench_now_ns() + UINT64_C(60000000000);
+	pid_t pid = stage_fork(BENCH_RECEIVE_CPU);
+
+	if (pid == 0) {
+		if (setrlimit(RLIMIT_NOFILE, &files) || setgroups(0, NULL) ||
+		    setresuid(NOBODY, NOBODY, NOBODY))
+			bench_die("cannot become nobody: %s", strerror(errno));
+		for (unsigned i = 0; i < k; i++)
+			attach_one(attached, i);
+		for (;;)
+			pause();
+	}
+	while (__atomic_load_n(&attached->count, __ATOMIC_ACQUIRE) < k) {
+		if (bench_now_ns() > deadline || kill(pid, 0))
+			bench_die("only %u attached", attached->count);
+		usleep(2000);
+	}
+	return pid;
+}
+
+static void record_idle(const struct bench_options *options, pid_t broker)
+{
+	uint64_t start_ns = bench_now_ns(), cpu_ns = bench_cpu_ns(broker);
+	uint64_t switches = bench_switches(broker);
+	double seconds;
+
+	for (int i = 0; i < IDLE_WINDOWS; i++)
+		usleep(options->window_ms * 1000);
+	seconds = (double)(bench_now_ns() - start_ns) / 1e9;
+	record_number("idle_seconds", seconds);
+	record_number("idle_cpu_us",
+		      (double)(bench_cpu_ns(broker) - cpu_ns) / 1e3);
+	record_number("idle_wakeups",
+		      (double)(bench_switches(broker) - switches));
+}
+
+static void measure_idle(const struct bench_options *options, unsigned k)
+{
+	struct attached *attached =
+		mmap(NULL, sizeof(*attached), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct noise noise;
+	uint64_t memory;
+	pid_t broker, pid;
+
+	if (attached == MAP_FAILED)
+		bench_die("mmap: %s", strerror(errno));
+	noise_open(&noise);
+	broker = broker_start(options, &setup);
+	/* The first one's arena is the channel's, not the capture's. */
+	memory = bench_memory(broker);
+	pid = attach_all(attached, k);
+	record_begin("scale", options->round);
+	record_number("k", k);
+	record_number("memory_kib",
+		      (double)(bench_memory(broker) - memory) / 1024);
+	if (k) {
+		record_number("attach_first_us", attached->ns[0] / 1e3);
+		record_number("attach_p50_us",
+			      bench_quantile(attached->ns, k, 0.5) / 1e3);
+		record_number("attach_max_us", attached->ns[k - 1] / 1e3);
+	}
+	record_idle(options, broker);
+	kill(pid, SIGKILL);
+	stage_reap(pid);
+	broker_stop(broker);
+	noise_record(&noise);
+	record_end();
+	munmap(attached, sizeof(*attached));
+}
+
+static void measure_load(const struct bench_options *options, unsigned k,
+			 const char *rate)
+{
+	static struct look before, after;
+	const struct reader_options reader = { .kind = READER_NETRING,
+					       .guarantee = 1,
+					       .cpu = BENCH_RECEIVE_CPU };
+	struct broker_counts lane = { 0 };
+	struct generator generator;
+	struct readers *readers;
+	struct noise noise;
+	pid_t broker;
+
+	noise_open(&noise);
+	broker = broker_start(options, &setup);
+	readers = readers_start(&reader, k);
+	generator_start(&generator, options->generator, "60", rate);
+	usleep(WARM_UP_MS * 1000);
+	look_at(&before, readers, broker);
+	usleep(options->window_ms * 1000);
+	look_at(&after, readers, broker);
+	record_begin("scale load", options->round);
+	record_number("k", k);
+	record_text("rate", "%s", rate);
+	look_record(&before, &after, readers, broker);
+	generator_stop(&generator);
+	readers_drain(readers);
+	broker_ask(&lane);
+	readers_stop(readers);
+	broker_stop(broker);
+	account_record(&generator, readers, &lane);
+	readers_free(readers);
+	noise_record(&noise);
+	record_end();
+}
+
+int main(int argc, char **argv)
+{
+	struct bench_options options = { 0 };
+
+	bench_list_parse(&options.consumers, "0,1,8,64,256");
+	bench_list_parse(&options.rates, "10000");
+	bench_options_parse(&options, argc, argv);
+	stage_enter();
+	for (unsigned i = 0; i < options.consumers.count; i++) {
+		unsigned k = bench_number(options.consumers.item[i], 0,
+					  CAPTURES_MAX);
+
+		measure_idle(&options, k);
+		for (unsigned r = 0; k && r < options.rates.count; r++)
+			measure_load(&options, k, options.rates.item[r]);
+	}
+	return 0;
+}
