@@ -26,6 +26,7 @@
 /* What the process that attaches says of it. */
 struct attached {
 	unsigned count;
+	unsigned may_go_on; /* after the first; writer: who watches */
 	uint32_t ns[CAPTURES_MAX];
 };
 
@@ -58,40 +59,65 @@ static void attach_one(struct attached *attached, unsigned i)
 static pid_t attach_all(struct attached *attached, unsigned k)
 {
 	const struct rlimit files = { 16384, 16384 };
-	uint64_t deadline = bench_now_ns() + UINT64_C(60000000000);
 	pid_t pid = stage_fork(BENCH_RECEIVE_CPU);
 
 	if (pid == 0) {
 		if (setrlimit(RLIMIT_NOFILE, &files) || setgroups(0, NULL) ||
 		    setresuid(NOBODY, NOBODY, NOBODY))
 			bench_die("cannot become nobody: %s", strerror(errno));
-		for (unsigned i = 0; i < k; i++)
+		for (unsigned i = 0; i < k; i++) {
 			attach_one(attached, i);
+			while (!__atomic_load_n(&attached->may_go_on,
+						__ATOMIC_ACQUIRE))
+				usleep(1000);
+		}
 		for (;;)
 			pause();
-	}
-	while (__atomic_load_n(&attached->count, __ATOMIC_ACQUIRE) < k) {
-		if (bench_now_ns() > deadline || kill(pid, 0))
-			bench_die("only %u attached", attached->count);
-		usleep(2000);
 	}
 	return pid;
 }
 
-static void record_idle(const struct bench_options *options, pid_t broker)
+static void wait_attached(const struct attached *attached, unsigned k)
+{
+	uint64_t deadline = bench_now_ns() + UINT64_C(60000000000);
+
+	while (__atomic_load_n(&attached->count, __ATOMIC_ACQUIRE) < k) {
+		if (bench_now_ns() > deadline)
+			bench_die("only %u attached", attached->count);
+		usleep(2000);
+	}
+}
+
+static void record_idle(const struct bench_options *options, unsigned k,
+			pid_t broker)
 {
 	uint64_t start_ns = bench_now_ns(), cpu_ns = bench_cpu_ns(broker);
 	uint64_t switches = bench_switches(broker);
-	double seconds;
+	double seconds, cpu_us;
 
 	for (int i = 0; i < IDLE_WINDOWS; i++)
 		usleep(options->window_ms * 1000);
 	seconds = (double)(bench_now_ns() - start_ns) / 1e9;
 	record_number("idle_seconds", seconds);
-	record_number("idle_cpu_us",
-		      (double)(bench_cpu_ns(broker) - cpu_ns) / 1e3);
+	cpu_us = (double)(bench_cpu_ns(broker) - cpu_ns) / 1e3;
+	record_number("idle_cpu_us", cpu_us);
+	if (k)
+		record_number("idle_each_us", cpu_us / seconds / k);
 	record_number("idle_wakeups",
 		      (double)(bench_switches(broker) - switches));
+}
+
+static void record_attached(struct attached *attached, unsigned k,
+			    uint64_t first, uint64_t all)
+{
+	record_number("attach_first_us", attached->ns[0] / 1e3);
+	if (k < 2)
+		return;
+	/* The first one's arena is the channel's, not the capture's. */
+	record_number("capture_kib", (double)(all - first) / 1024 / (k - 1));
+	record_number("attach_p50_us",
+		      bench_quantile(attached->ns + 1, k - 1, 0.5) / 1e3);
+	record_number("attach_max_us", attached->ns[k - 1] / 1e3);
 }
 
 static void measure_idle(const struct bench_options *options, unsigned k)
@@ -99,28 +125,27 @@ static void measure_idle(const struct bench_options *options, unsigned k)
 	struct attached *attached =
 		mmap(NULL, sizeof(*attached), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t none, first, all;
 	struct noise noise;
-	uint64_t memory;
 	pid_t broker, pid;
 
 	if (attached == MAP_FAILED)
 		bench_die("mmap: %s", strerror(errno));
 	noise_open(&noise);
 	broker = broker_start(options, &setup);
-	/* The first one's arena is the channel's, not the capture's. */
-	memory = bench_memory(broker);
+	none = bench_memory(broker);
 	pid = attach_all(attached, k);
+	wait_attached(attached, k ? 1 : 0);
+	first = bench_memory(broker);
+	__atomic_store_n(&attached->may_go_on, 1, __ATOMIC_RELEASE);
+	wait_attached(attached, k);
+	all = bench_memory(broker);
 	record_begin("scale", options->round);
 	record_number("k", k);
-	record_number("memory_kib",
-		      (double)(bench_memory(broker) - memory) / 1024);
-	if (k) {
-		record_number("attach_first_us", attached->ns[0] / 1e3);
-		record_number("attach_p50_us",
-			      bench_quantile(attached->ns, k, 0.5) / 1e3);
-		record_number("attach_max_us", attached->ns[k - 1] / 1e3);
-	}
-	record_idle(options, broker);
+	record_number("memory_kib", (double)(all - none) / 1024);
+	if (k)
+		record_attached(attached, k, first, all);
+	record_idle(options, k, broker);
 	kill(pid, SIGKILL);
 	stage_reap(pid);
 	broker_stop(broker);
