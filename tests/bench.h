@@ -38,6 +38,11 @@ struct bench_options {
 };
 
 void bench_options_parse(struct bench_options *options, int argc, char **argv);
+/* Calls @fn for each size and each rate. */
+typedef void (*bench_fn)(const struct bench_options *options, const char *size,
+			 const char *rate);
+void bench_each(const struct bench_options *options, bench_fn fn);
+
 unsigned bench_number(const char *text, unsigned min, unsigned max);
 void bench_list_parse(struct bench_list *list, const char *text);
 bool bench_list_has(const struct bench_list *list, const char *item);
@@ -236,12 +241,12 @@ void readers_drain(const struct readers *readers);
 void readers_stop(struct readers *readers);
 void readers_free(struct readers *readers);
 
-/* --------------------------------------------------------------- the window */
+/* ------------------------------------------------------------------- trial */
 
-/* All that is looked at when a measurement begins, and when it ends. */
-#define LOOK_READERS_MAX 256
+/* All that is looked at when the window of a measurement opens and closes. */
+#define TRIAL_READERS_MAX 256
 struct look {
-	uint64_t time_ns, frames, packets[LOOK_READERS_MAX];
+	uint64_t time_ns, frames, packets[TRIAL_READERS_MAX];
 	uint64_t broker_ns, readers_ns;
 	struct broker_counts lane;
 };
@@ -249,20 +254,56 @@ struct look {
 void look_at(struct look *look, const struct readers *readers, pid_t broker);
 
 /*
- * Records what happened between two looks: frame_pps, frame_ns, min_pps,
- * median_pps, max_pps, consumer_cpu, consumer_ns (a packet and consumer); with
- * a broker broker_cpu, lane_ns (a packet captured), bells_ps.
+ * One measurement: readers, perhaps a broker, perhaps the generator; what
+ * happens in a window in the middle of it, and at the end where each frame is.
  */
-void look_record(const struct look *a, const struct look *b,
-		 const struct readers *readers, pid_t broker);
+struct trial {
+	const struct bench_options *options;
+	struct noise noise;
+	pid_t broker;		 /* 0: none */
+	struct readers *readers; /* NULL: none */
+	struct generator generator;
+	bool is_sending;
+	bool is_shared; /* the readers are a group: each has its part */
+	struct look before, after;
+};
+
+/* @setup, @reader: NULL if there is none. */
+void trial_start(struct trial *trial, const struct bench_options *options,
+		 const struct broker_setup *setup,
+		 const struct reader_options *reader, unsigned count);
+
+/* Starts the generator. */
+void trial_send(struct trial *trial, const char *size, const char *rate);
+
+/* Warms up, and looks before and after the window. */
+void trial_watch(struct trial *trial);
 
 /*
- * Records where each of the generator's frames is: sent, veth_lost, ring_lost,
- * not_admitted, missing (summed over readers); unexplained is 0 when each
- * was read or somebody says where it was lost. @lane: NULL without a broker.
+ * Records of the window: frame_pps, frame_ns; of the readers min_pps,
+ * median_pps, max_pps, consumer_cpu, consumer_ns (a packet and consumer); of
+ * the broker broker_cpu, lane_pps, lane_ns (a packet captured), burst,
+ * bells_ps.
  */
-void account_record(const struct generator *generator,
-		    const struct readers *readers,
-		    const struct broker_counts *lane);
+void trial_record(const struct trial *trial);
+
+/*
+ * Ends all but what the last record is about, and counts: sent, veth_lost,
+ * ring_lost, not_admitted, missing (summed over readers); unexplained is 0
+ * when each frame was read, or somebody says where it was lost.
+ */
+void trial_stop(struct trial *trial);
+
+/* Records the noise, and ends the record. */
+void trial_end(struct trial *trial);
+
+/* ------------------------------------------------------------------ copying */
+
+/* Memory of huge pages, if there are any, written to. For ever. */
+uint8_t *bench_pages(size_t size);
+
+/* What @fn returns in a child on that CPU. */
+double bench_elsewhere(unsigned cpu, double (*fn)(const void *),
+		       const void *arg);
 
 #endif

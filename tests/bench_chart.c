@@ -98,6 +98,15 @@ static void draw_y_tick(FILE *file, const struct scale *y, double value)
 		place(y, value) + 4, value);
 }
 
+/* At the values that were measured: k is 1, 2, 4, a rate 1000, 10000. */
+static void draw_x_of_points(FILE *file, const struct chart *chart,
+			     const struct scale *x)
+{
+	for (unsigned s = 0; s < chart->count; s++)
+		for (unsigned i = 0; i < chart->series[s].count; i++)
+			draw_x_tick(file, x, chart->series[s].point[i].x);
+}
+
 static void draw_axis(FILE *file, const struct scale *scale,
 		      void (*draw)(FILE *, const struct scale *, double))
 {
@@ -182,7 +191,10 @@ void chart_write(const struct chart *chart, const char *path)
 		"height='%.0f' font-family='sans-serif' font-size='12'>\n"
 		"<rect width='100%%' height='100%%' fill='white'/>\n",
 		WIDTH, HEIGHT);
-	draw_axis(file, &x, draw_x_tick);
+	if (x.is_log)
+		draw_x_of_points(file, chart, &x);
+	else
+		draw_axis(file, &x, draw_x_tick);
 	draw_axis(file, &y, draw_y_tick);
 	for (unsigned s = 0; s < chart->count; s++)
 		draw_series(file, &x, &y, &chart->series[s], s);

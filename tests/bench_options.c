@@ -175,3 +175,11 @@ void bench_options_parse(struct bench_options *options, int argc, char **argv)
 	if (optind < argc)
 		set_option(options, -1);
 }
+
+void bench_each(const struct bench_options *options, bench_fn fn)
+{
+	for (unsigned s = 0; s < options->sizes.count; s++)
+		for (unsigned r = 0; r < options->rates.count; r++)
+			fn(options, options->sizes.item[s],
+			   options->rates.item[r]);
+}

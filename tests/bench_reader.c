@@ -248,14 +248,15 @@ static uint64_t sum_of_packets(const struct readers *readers)
 
 void readers_drain(const struct readers *readers)
 {
-	uint64_t before, now = sum_of_packets(readers);
+	uint64_t before = 0, now = sum_of_packets(readers);
 
 	/* Longer than any ring holds a block back, and than a reader sleeps. */
-	do {
+	for (unsigned quiet = 0; quiet < 3;
+	     quiet = now == before ? quiet + 1 : 0) {
 		before = now;
-		usleep(300000);
+		usleep(100000);
 		now = sum_of_packets(readers);
-	} while (now != before);
+	}
 }
 
 void readers_stop(struct readers *readers)

@@ -78,4 +78,10 @@ struct chart {
 
 void chart_write(const struct chart *chart, const char *path);
 
+/* The ratios that netring is to reach, each met or missed. */
+void bars_print(const struct results *results);
+
+/* All curves there are results for, one file each. */
+void curves_draw(const struct results *results, const char *directory);
+
 #endif

@@ -4,13 +4,7 @@
  * group instead of publishing them to all, and what a second channel adds: one
  * with a filter that passes none, half or all, and one that cuts them short.
  */
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "bench.h"
-
-#define WARM_UP_MS 300
 
 static const char channels[] =
 	"[channel none]\nsource = lan\nallow = everyone\n"
@@ -45,57 +39,43 @@ struct run {
 	const char *backend, *size, *rate;
 };
 
-static void finish(struct readers *readers, uint64_t *lost)
+static uint64_t stop_beside(struct readers *beside)
 {
-	if (!readers)
-		return;
-	readers_drain(readers);
-	readers_stop(readers);
-	for (unsigned i = 0; i < readers->count; i++)
-		*lost += readers->reader[i].lost;
-	readers_free(readers);
+	uint64_t lost;
+
+	readers_stop(beside);
+	lost = beside->reader[0].lost;
+	readers_free(beside);
+	return lost;
 }
 
 static void measure(const struct run *run)
 {
-	static struct look before, after;
+	static struct trial trial;
 	struct reader_options reader = { .kind = READER_NETRING,
 					 .group = run->mode->group,
 					 .cpu = BENCH_RECEIVE_CPU };
 	const struct broker_setup setup = { .backend = run->backend,
 					    .channels = channels,
 					    .cpu = BENCH_RECEIVE_CPU };
-	struct readers *readers, *beside = NULL;
-	struct generator generator;
-	struct noise noise;
-	uint64_t lost = 0;
-	pid_t broker;
+	struct readers *beside = NULL;
 
-	noise_open(&noise);
-	broker = broker_start(run->options, &setup);
-	readers = readers_start(&reader, run->mode->k);
+	trial_start(&trial, run->options, &setup, &reader, run->mode->k);
 	reader.channel = run->mode->beside;
 	if (reader.channel)
 		beside = readers_start(&reader, 1);
-	generator_start(&generator, run->options->generator, run->size,
-			run->rate);
-	usleep(WARM_UP_MS * 1000);
-	look_at(&before, readers, broker);
-	usleep(run->options->window_ms * 1000);
-	look_at(&after, readers, broker);
+	trial_send(&trial, run->size, run->rate);
+	trial_watch(&trial);
 	record_begin("groups", run->options->round);
 	record_text("backend", "%s", run->backend);
 	record_text("mode", "%s", run->mode->name);
 	record_text("size", "%s", run->size);
 	record_text("rate", "%s", run->rate);
-	look_record(&before, &after, readers, broker);
-	generator_stop(&generator);
-	finish(readers, &lost);
-	finish(beside, &lost);
-	broker_stop(broker);
-	record_number("not_admitted", (double)lost);
-	noise_record(&noise);
-	record_end();
+	trial_record(&trial);
+	if (beside)
+		record_number("beside_lost", (double)stop_beside(beside));
+	trial_stop(&trial);
+	trial_end(&trial);
 }
 
 static void measure_all(const struct bench_options *options, const char *size,
@@ -121,9 +101,6 @@ int main(int argc, char **argv)
 	bench_list_parse(&options.rates, "0");
 	bench_options_parse(&options, argc, argv);
 	stage_enter();
-	for (unsigned s = 0; s < options.sizes.count; s++)
-		for (unsigned r = 0; r < options.rates.count; r++)
-			measure_all(&options, options.sizes.item[s],
-				    options.rates.item[r]);
+	bench_each(&options, measure_all);
 	return 0;
 }

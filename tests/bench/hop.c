@@ -7,10 +7,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <netring/layout.h>
 
@@ -18,7 +15,6 @@
 #include "traffic.h"
 
 #define TRACE "/run/hop.pcap"
-#define WARM_UP_MS 200
 /* What a sender has in its cache: the others send one buffer again and again.
  */
 #define TRACE_BYTES (1u << 20)
@@ -60,7 +56,7 @@ static void name(const struct bench_options *options, const char *mode,
 static void measure(const struct bench_options *options, enum reader_look look,
 		    const char *size, unsigned k)
 {
-	static struct look before, after;
+	static struct trial trial;
 	const struct reader_options reader = {
 		.kind = READER_NETRING,
 		.look = look,
@@ -70,47 +66,24 @@ static void measure(const struct bench_options *options, enum reader_look look,
 	};
 	struct broker_setup setup = { .backend = "replay",
 				      .cpu = BENCH_SEND_CPU };
-	struct readers *readers;
-	struct noise noise;
 	char source[128];
-	pid_t broker;
 
-	noise_open(&noise);
 	snprintf(source, sizeof(source),
 		 "file = " TRACE "\nrate = max\npreload = yes\nloop = yes\n"
 		 "wait = %u\n",
 		 k);
 	setup.source = source;
-	broker = broker_start(options, &setup);
-	readers = readers_start(&reader, k);
-	usleep(WARM_UP_MS * 1000);
-	look_at(&before, readers, broker);
-	usleep(options->window_ms * 1000);
-	look_at(&after, readers, broker);
+	trial_start(&trial, options, &setup, &reader, k);
+	trial_watch(&trial);
 	name(options,
 	     look == LOOK_WALK ? "netring walking" : "netring touching", size,
 	     k);
-	look_record(&before, &after, readers, broker);
-	readers_stop(readers);
-	broker_stop(broker);
-	readers_free(readers);
-	noise_record(&noise);
-	record_end();
+	trial_record(&trial);
+	trial_stop(&trial);
+	trial_end(&trial);
 }
 
 /* ------------------------------------------------------------------- memcpy */
-
-static uint8_t *memory(size_t size)
-{
-	void *map = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (map == MAP_FAILED)
-		bench_die("mmap: %s", strerror(errno));
-	madvise(map, size, MADV_HUGEPAGE);
-	memset(map, 1, size);
-	return map;
-}
 
 /* Copies all packets once; returns where the next goes. */
 static size_t copy(uint8_t *to, size_t at, const uint8_t *from, size_t stride,
@@ -126,49 +99,42 @@ static size_t copy(uint8_t *to, size_t at, const uint8_t *from, size_t stride,
 	return at;
 }
 
-static void copy_for(unsigned window_ms, size_t packet, double *pps)
+struct copying {
+	unsigned window_ms, size;
+};
+
+static double copies_per_second(const void *arg)
 {
+	const struct copying *copying = arg;
 	/* As they lie in the file, and a record's bytes more to write. */
-	size_t size = packet + sizeof(struct nr_record), stride = size, at = 0;
-	uint8_t *from = memory((size_t)TRACE_BYTES + stride);
-	uint8_t *to = memory((size_t)COPY_BLOCK * COPY_BLOCKS);
+	size_t size = copying->size + sizeof(struct nr_record), at = 0;
+	uint8_t *from = bench_pages((size_t)TRACE_BYTES + size);
+	uint8_t *to = bench_pages((size_t)COPY_BLOCK * COPY_BLOCKS);
 	uint64_t start, now, end, packets = 0;
 
-	at = copy(to, at, from, stride, size);
 	start = bench_now_ns();
-	end = start + window_ms * UINT64_C(1000000);
+	end = start + copying->window_ms * UINT64_C(1000000);
 	do {
-		at = copy(to, at, from, stride, size);
-		packets += TRACE_BYTES / stride;
+		at = copy(to, at, from, size, size);
+		packets += TRACE_BYTES / size;
 		now = bench_now_ns();
 	} while (now < end);
-	*pps = (double)packets * 1e9 / (double)(now - start);
-	munmap(from, (size_t)TRACE_BYTES + stride);
-	munmap(to, (size_t)COPY_BLOCK * COPY_BLOCKS);
+	return (double)packets * 1e9 / (double)(now - start);
 }
 
 static void measure_copy(const struct bench_options *options, const char *size)
 {
-	double *pps = mmap(NULL, sizeof(*pps), PROT_READ | PROT_WRITE,
-			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	const struct copying copying = { options->window_ms,
+					 bench_number(size, 14, 9000) };
 	struct noise noise;
-	pid_t pid;
+	double pps;
 
-	if (pps == MAP_FAILED)
-		bench_die("mmap: %s", strerror(errno));
 	noise_open(&noise);
-	pid = stage_fork(BENCH_SEND_CPU);
-	if (pid == 0) {
-		copy_for(options->window_ms, bench_number(size, 14, 9000), pps);
-		_exit(0);
-	}
-	usleep(options->window_ms * 1000);
-	stage_reap(pid);
+	pps = bench_elsewhere(BENCH_SEND_CPU, copies_per_second, &copying);
 	name(options, "memcpy", size, 0);
-	record_number("min_pps", *pps);
+	record_number("min_pps", pps);
 	noise_record(&noise);
 	record_end();
-	munmap(pps, sizeof(*pps));
 }
 
 int main(int argc, char **argv)
@@ -186,7 +152,7 @@ int main(int argc, char **argv)
 		measure_copy(&options, size);
 		for (unsigned i = 0; i < options.consumers.count; i++) {
 			unsigned k = bench_number(options.consumers.item[i], 1,
-						  LOOK_READERS_MAX);
+						  TRIAL_READERS_MAX);
 
 			measure(&options, LOOK_WALK, size, k);
 			measure(&options, LOOK_TOUCH, size, k);

@@ -26,8 +26,7 @@
 
 #define GOOD 7
 #define SOMEBODY 65533 /* the bad one; the good ones are nobody, 65534 */
-#define WARM_UP_MS 300
-#define SAMPLES 20 /* of the curve */
+#define SAMPLES 20     /* of the curve */
 #define BATCHES_HELD 8
 
 /* ------------------------------------------------------------ the bad ones */
@@ -178,7 +177,7 @@ static uint64_t slowest(const struct look *a, const struct look *b)
 	return least;
 }
 
-/* The window, in pieces: what the slowest of them received in each. */
+/* As long again, in pieces: what the slowest of them received in each. */
 static void watch(const struct run *run, const struct readers *readers)
 {
 	static struct look look[SAMPLES + 1];
@@ -220,45 +219,26 @@ static void record_good(const struct readers *readers)
 
 static void measure(const struct run *run)
 {
-	static struct look before, after;
+	static struct trial trial;
 	const struct reader_options reader = { .kind = READER_NETRING,
 					       .cpu = BENCH_RECEIVE_CPU };
-	const struct broker_setup setup = {
-		.backend = "af_packet",
-		.source = "ring_block = 256K\nretire_timeout = 1\n",
-		.is_default = true,
-		.cpu = BENCH_RECEIVE_CPU
-	};
-	struct broker_counts lane = { 0 };
-	struct generator generator;
-	struct readers *readers;
-	struct noise noise;
-	pid_t broker, bad;
+	const struct broker_setup setup = { .backend = "af_packet",
+					    .source = "profile = latency\n",
+					    .is_default = true,
+					    .cpu = BENCH_RECEIVE_CPU };
+	pid_t bad;
 
-	noise_open(&noise);
-	broker = broker_start(run->options, &setup);
-	readers = readers_start(&reader, GOOD);
-	generator_start(&generator, run->options->generator, "60", run->rate);
+	trial_start(&trial, run->options, &setup, &reader, GOOD);
+	trial_send(&trial, "60", run->rate);
 	bad = bad_start(run->bad);
-	usleep(WARM_UP_MS * 1000);
-	readers_open(readers, true);
-	look_at(&before, readers, broker);
-	watch(run, readers);
-	look_at(&after, readers, broker);
-	readers_open(readers, false);
+	trial_watch(&trial);
+	watch(run, trial.readers);
 	name(run, "isolation");
-	look_record(&before, &after, readers, broker);
+	trial_record(&trial);
 	bad_end(bad);
-	generator_stop(&generator);
-	readers_drain(readers);
-	broker_ask(&lane);
-	readers_stop(readers);
-	broker_stop(broker);
-	record_good(readers);
-	account_record(&generator, readers, &lane);
-	readers_free(readers);
-	noise_record(&noise);
-	record_end();
+	trial_stop(&trial);
+	record_good(trial.readers);
+	trial_end(&trial);
 }
 
 int main(int argc, char **argv)

@@ -143,7 +143,7 @@ static pid_t start_broker(const struct run *run)
 	if (!setup.backend)
 		return 0;
 	if (strcmp(setup.backend, "af_packet") == 0)
-		setup.source = "ring_block = 256K\nretire_timeout = 1\n";
+		setup.source = "profile = latency\n";
 	return broker_start(run->options, &setup);
 }
 
@@ -212,9 +212,6 @@ int main(int argc, char **argv)
 	bench_list_parse(&options.rates, "1000,10000,100000");
 	bench_options_parse(&options, argc, argv);
 	stage_enter();
-	for (unsigned s = 0; s < options.sizes.count; s++)
-		for (unsigned r = 0; r < options.rates.count; r++)
-			measure_all(&options, options.sizes.item[s],
-				    options.rates.item[r]);
+	bench_each(&options, measure_all);
 	return 0;
 }

@@ -22,7 +22,7 @@
 #define WARM_UP_MS 500
 #define ANSWER_MS 20000
 #define PROMPT "testpmd> "
-#define HUGE_PAGES 256 /* of 2 MiB, for both */
+#define HUGE_PAGES 128 /* of 2 MiB, for both */
 
 /* A testpmd, and what it has printed since the last command. */
 struct pmd {
@@ -69,7 +69,7 @@ static void exec_pmd(const struct run *run, unsigned cpu, bool sends)
 	snprintf(size, sizeof(size), "--txpkts=%s", run->size);
 	execlp("stdbuf", "stdbuf", "-oL", "dpdk-testpmd", "--lcores", cores,
 	       "--in-memory", "--no-pci", "--no-telemetry",
-	       "--single-file-segments", "-m", "256", "--vdev", device, "--",
+	       "--single-file-segments", "-m", "128", "--vdev", device, "--",
 	       "-i", sends ? "--forward-mode=txonly" : "--forward-mode=rxonly",
 	       "--nb-cores=1", "--total-num-mbufs=16384", size, (char *)NULL);
 	printf("stdbuf: %s", strerror(errno));
@@ -234,7 +234,7 @@ static void measure(const struct bench_options *options, struct run run)
 	if (has_huge_pages())
 		connect_and_forward(&run, options->window_ms, &pps);
 	else
-		run.error = "it wants huge pages: sysctl vm.nr_hugepages=256";
+		run.error = "it wants huge pages: sysctl vm.nr_hugepages=512";
 	record_begin("hop", options->round);
 	record_text("mode", "%s", mode);
 	record_text("size", "%s", run.size);

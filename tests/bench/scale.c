@@ -19,9 +19,8 @@
 #include "bench.h"
 
 #define NOBODY 65534
-#define WARM_UP_MS 300
 #define IDLE_WINDOWS 30 /* so many windows long are the CPUs watched idling */
-#define CAPTURES_MAX LOOK_READERS_MAX
+#define CAPTURES_MAX TRIAL_READERS_MAX
 
 /* What the process that attaches says of it. */
 struct attached {
@@ -157,37 +156,20 @@ static void measure_idle(const struct bench_options *options, unsigned k)
 static void measure_load(const struct bench_options *options, unsigned k,
 			 const char *rate)
 {
-	static struct look before, after;
+	static struct trial trial;
 	const struct reader_options reader = { .kind = READER_NETRING,
 					       .guarantee = 1,
 					       .cpu = BENCH_RECEIVE_CPU };
-	struct broker_counts lane = { 0 };
-	struct generator generator;
-	struct readers *readers;
-	struct noise noise;
-	pid_t broker;
 
-	noise_open(&noise);
-	broker = broker_start(options, &setup);
-	readers = readers_start(&reader, k);
-	generator_start(&generator, options->generator, "60", rate);
-	usleep(WARM_UP_MS * 1000);
-	look_at(&before, readers, broker);
-	usleep(options->window_ms * 1000);
-	look_at(&after, readers, broker);
+	trial_start(&trial, options, &setup, &reader, k);
+	trial_send(&trial, "60", rate);
+	trial_watch(&trial);
 	record_begin("scale load", options->round);
 	record_number("k", k);
 	record_text("rate", "%s", rate);
-	look_record(&before, &after, readers, broker);
-	generator_stop(&generator);
-	readers_drain(readers);
-	broker_ask(&lane);
-	readers_stop(readers);
-	broker_stop(broker);
-	account_record(&generator, readers, &lane);
-	readers_free(readers);
-	noise_record(&noise);
-	record_end();
+	trial_record(&trial);
+	trial_stop(&trial);
+	trial_end(&trial);
 }
 
 int main(int argc, char **argv)
