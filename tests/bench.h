@@ -15,8 +15,9 @@
 
 /* ----------------------------------------------------------------- options */
 
-/* "1,8,32" */
+/* "1,8,32". Not to be copied: it points into itself. */
 struct bench_list {
+	char text[256];
 	unsigned count;
 	const char *item[BENCH_LIST_MAX];
 };

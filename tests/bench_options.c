@@ -78,12 +78,13 @@ unsigned bench_number(const char *text, unsigned min, unsigned max)
 
 void bench_list_parse(struct bench_list *list, const char *text)
 {
-	char *copy = strdup(text), *item;
+	char *at = list->text, *item;
 
 	list->count = 0;
-	if (!copy)
-		bench_die("no memory");
-	while ((item = strsep(&copy, ","))) {
+	if (snprintf(list->text, sizeof(list->text), "%s", text) >=
+	    (int)sizeof(list->text))
+		bench_die("%s: too long", text);
+	while ((item = strsep(&at, ","))) {
 		if (list->count == BENCH_LIST_MAX)
 			bench_die("%s: at most %d", text, BENCH_LIST_MAX);
 		list->item[list->count++] = item;
