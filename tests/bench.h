@@ -35,6 +35,7 @@ struct bench_options {
 	struct bench_list consumers; /* how many */
 	struct bench_list rates;     /* frames/s; 0: as fast as it goes */
 	struct bench_list modes;     /* what is compared; none: all */
+	struct bench_list source;    /* more lines for the broker's source */
 	char netringd[4096], generator[4096];
 };
 

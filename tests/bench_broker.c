@@ -15,6 +15,7 @@
 
 #define CONFIG "/run/bench.conf"
 #define LOG "/run/netringd.log"
+#define LOG_SHOWN 2000 /* bytes */
 
 static const char unlimited[] = "max_connections = 1024\n"
 				"max_captures = 1024\n"
@@ -39,19 +40,26 @@ static void write_config(const struct bench_options *options,
 		fprintf(file, "ring_size = %uM\n", options->ring_mib);
 	if (setup->is_normal)
 		fprintf(file, "priority = 0\n");
+	for (unsigned i = 0; i < options->source.count; i++)
+		fprintf(file, "%s\n", options->source.item[i]);
 	fprintf(file, "%s[channel lan]\nsource = lan\nallow = everyone\n%s",
 		setup->source ? setup->source : "",
-		setup->channels ? setup->channels : "");
+		setup->channel ? setup->channel : "");
 	if (fclose(file))
 		bench_die("%s: %s", CONFIG, strerror(errno));
 }
 
-/* At the end of this program, if a broker was not seen through to its end. */
+/*
+ * At the end of this program, if a broker was not seen through to its end: the
+ * last that it said.
+ */
 static void show_log(void)
 {
 	FILE *file = getpid() == 1 ? fopen(LOG, "re") : NULL;
 	char line[512];
 
+	if (file && fseek(file, -LOG_SHOWN, SEEK_END) == 0)
+		fgets(line, sizeof(line), file); /* half a line */
 	while (file && fgets(line, sizeof(line), file))
 		fputs(line, stderr);
 	if (file)

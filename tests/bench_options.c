@@ -27,6 +27,7 @@ static const char usage[] =
 	"  --ring-mib N        each kernel ring, of plain sockets too (64)\n"
 	"  --leases N          of each capture (the library's default)\n"
 	"  --guarantee N       of each capture (the broker's default)\n"
+	"  --source KEYS       'busy_poll = 50,...' for the broker's source\n"
 	"  --netringd PATH     (beside the build of this program)\n"
 	"  --generator PATH    bench_generate (beside this program)\n";
 
@@ -41,6 +42,7 @@ enum option_number {
 	OPT_RING_MIB,
 	OPT_LEASES,
 	OPT_GUARANTEE,
+	OPT_SOURCE,
 	OPT_NETRINGD,
 	OPT_GENERATOR,
 	OPT_HELP
@@ -57,6 +59,7 @@ static const struct option longs[] = {
 	{ "ring-mib", required_argument, NULL, OPT_RING_MIB },
 	{ "leases", required_argument, NULL, OPT_LEASES },
 	{ "guarantee", required_argument, NULL, OPT_GUARANTEE },
+	{ "source", required_argument, NULL, OPT_SOURCE },
 	{ "netringd", required_argument, NULL, OPT_NETRINGD },
 	{ "generator", required_argument, NULL, OPT_GENERATOR },
 	{ "help", no_argument, NULL, OPT_HELP },
@@ -137,6 +140,9 @@ static void set_option(struct bench_options *options, int which)
 		return;
 	case OPT_GUARANTEE:
 		options->guarantee = bench_number(optarg, 1, 256);
+		return;
+	case OPT_SOURCE:
+		bench_list_parse(&options->source, optarg);
 		return;
 	case OPT_NETRINGD:
 		set_path(options->netringd, optarg);
