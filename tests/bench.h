@@ -153,10 +153,9 @@ void generator_stop(struct generator *generator);
 struct broker_setup {
 	const char *backend; /* af_packet, xdp, replay */
 	const char *source;  /* more lines of its source; may be NULL */
-	const char
-		*channels; /* more channels of the source "lan" beside "lan" */
-	bool is_normal;	   /* no real-time priority */
-	bool is_default;   /* its limits for a user, not unlimited */
+	const char *channel; /* of its channel, or more channels; the same */
+	bool is_normal;	     /* no real-time priority */
+	bool is_default;     /* its limits for a user, not unlimited */
 	unsigned cpu;
 };
 

@@ -56,7 +56,7 @@ static void measure(const struct run *run)
 					 .group = run->mode->group,
 					 .cpu = BENCH_RECEIVE_CPU };
 	const struct broker_setup setup = { .backend = run->backend,
-					    .channels = channels,
+					    .channel = channels,
 					    .cpu = BENCH_RECEIVE_CPU };
 	struct readers *beside = NULL;
 

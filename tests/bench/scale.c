@@ -29,7 +29,9 @@ struct attached {
 	uint32_t ns[CAPTURES_MAX];
 };
 
+/* An arena that can promise a block to each of 256 captures of one user. */
 static const struct broker_setup setup = { .backend = "af_packet",
+					   .channel = "arena = 192M\n",
 					   .cpu = BENCH_RECEIVE_CPU };
 
 static void attach_one(struct attached *attached, unsigned i)
