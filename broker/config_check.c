@@ -29,7 +29,7 @@ bool config_name_is_valid(const char *name)
 	       strspn(name, chars) == length;
 }
 
-/* As the kernel's dev_valid_name(). */
+/* As the kernel's dev_valid_name(), less what a terminal would obey. */
 bool config_interface_is_valid(const char *name)
 {
 	size_t length = strnlen(name, IFNAMSIZ);
@@ -38,7 +38,8 @@ bool config_interface_is_valid(const char *name)
 	    strcmp(name, "..") == 0)
 		return false;
 	for (size_t i = 0; i < length; i++)
-		if (strchr("/:", name[i]) || isspace((unsigned char)name[i]))
+		if (strchr("/:", name[i]) || isspace((unsigned char)name[i]) ||
+		    iscntrl((unsigned char)name[i]))
 			return false;
 	return true;
 }

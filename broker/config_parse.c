@@ -6,6 +6,7 @@
  */
 #include "config_private.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,16 +17,23 @@
 
 #define SHOWN_MAX 128 /* of a value, in a message */
 
+/*
+ * Values are escaped where they are shown; libpcap and the rules over several
+ * keys quote some too, and no byte of them is to be obeyed by a terminal.
+ */
 __attribute__((format(printf, 3, 4))) static void
 complain(struct config_parse *parse, uint32_t line, const char *format, ...)
 {
+	char text[2048];
 	va_list args;
 
-	fprintf(parse->errors, "%s:%u: ", parse->name, line);
 	va_start(args, format);
-	vfprintf(parse->errors, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	fputc('\n', parse->errors);
+	for (char *at = text; *at; at++)
+		if (iscntrl((unsigned char)*at))
+			*at = '?';
+	fprintf(parse->errors, "%s:%u: %s\n", parse->name, line, text);
 	parse->error_count++;
 }
 
