@@ -83,8 +83,8 @@ static struct summary read_all(struct capture_file *file, const uint8_t *where,
 		sum.bytes += packet.caplen;
 		sum.hash = mix_packet(sum.hash, &packet, link_type);
 		if (where && packet.caplen) {
-			const uint8_t *at = memmem(where, left, packet.data,
-						   packet.caplen);
+			const uint8_t *at =
+				memmem(where, left, packet.data, packet.caplen);
 
 			assert(at);
 			left -= (size_t)(at - where) + packet.caplen;

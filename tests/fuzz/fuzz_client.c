@@ -228,8 +228,7 @@ static void say(struct input *in, int socket)
 	uint32_t kind = input_byte(in), changes = kind >> 4 & 3;
 	union message message;
 	int list[8] = { 0 };
-	unsigned count =
-		make_message(&message, kind % 8, input_byte(in), list);
+	unsigned count = make_message(&message, kind % 8, input_byte(in), list);
 	size_t length = message.msg.length;
 
 	while (changes--) {
@@ -328,8 +327,7 @@ static void copy(struct run *run)
 	if (nr_batch_copy(&run->batches[i], &owned))
 		return;
 	for (uint32_t r = 0; r < owned->batch.count; r++)
-		nr_batch_data(&owned->batch,
-			      nr_batch_record(&owned->batch, r));
+		nr_batch_data(&owned->batch, nr_batch_record(&owned->batch, r));
 	nr_owned_free(owned);
 }
 
@@ -345,11 +343,9 @@ static void hand_over(struct run *run)
 	uint32_t count = input_below(&run->in, 8);
 
 	block->seq = BASE_SEQ + run->next_record;
-	slots[ring->head % SLOTS] =
-		(struct nr_descriptor){ .lease = what,
-					.seq = block->seq,
-					.arena_id = 7,
-					.block = index };
+	slots[ring->head % SLOTS] = (struct nr_descriptor){
+		.lease = what, .seq = block->seq, .arena_id = 7, .block = index
+	};
 	for (uint32_t i = 0; i < count; i++) {
 		struct nr_record *record = (struct nr_record *)(block + 1) + i;
 

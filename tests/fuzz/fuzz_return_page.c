@@ -141,8 +141,8 @@ static uint64_t mix_record(uint64_t hash, const struct nr_record *record)
 	hash = mix(hash, record->ts_ns);
 	hash = mix(hash, (uint64_t)record->offset << 32 | record->caplen);
 	if (record->caplen)
-		hash = mix(hash, (uint64_t)data[0] << 8 |
-					 data[record->caplen - 1]);
+		hash = mix(hash,
+			   (uint64_t)data[0] << 8 | data[record->caplen - 1]);
 	return hash;
 }
 
@@ -150,8 +150,7 @@ static uint64_t mix_record(uint64_t hash, const struct nr_record *record)
 static void check_unchanged(const struct capture *capture, uint32_t i)
 {
 	const struct nr_descriptor *held = &capture->held[i];
-	const struct nr_record *records =
-		(const void *)(block_of(held) + 1);
+	const struct nr_record *records = (const void *)(block_of(held) + 1);
 	uint64_t hash = 1;
 
 	for (uint32_t r = 0; r < capture->read[i]; r++)
@@ -319,8 +318,8 @@ static void burst(struct input *in)
 static uint64_t some_lease(struct capture *capture, struct input *in)
 {
 	uint32_t kind = input_byte(in);
-	const struct capture *of = kind & 1 ? &captures[kind >> 1 & 3] :
-					      capture;
+	const struct capture *of =
+		kind & 1 ? &captures[kind >> 1 & 3] : capture;
 	const struct nr_descriptor *slots = (const void *)(ring_of(of) + 1);
 	uint64_t lease = slots[input_byte(in)].lease;
 
