@@ -408,6 +408,14 @@ static void step(struct run *run)
 		check_lane(&run->capture->lanes[i]);
 }
 
+static void connect_pair(int pair[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		perror("socketpair");
+		abort();
+	}
+}
+
 /* Reads what it was told, then goes on over a connection that stays. */
 static int attach(struct run *run)
 {
@@ -417,8 +425,7 @@ static int attach(struct run *run)
 	uint32_t count = input_below(&run->in, MESSAGES_MAX);
 	int pair[2], err;
 
-	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ==
-	       0);
+	connect_pair(pair);
 	while (count--)
 		say(&run->in, pair[0]);
 	close(pair[0]);
@@ -429,8 +436,7 @@ static int attach(struct run *run)
 	if (err)
 		return err;
 	close(capture->socket);
-	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ==
-	       0);
+	connect_pair(pair);
 	run->broker = pair[0];
 	capture->socket = pair[1];
 	capture->follows = true;
