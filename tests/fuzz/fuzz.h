@@ -8,6 +8,7 @@
 #define NETRING_TESTS_FUZZ_H
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -58,6 +59,16 @@ static inline uint32_t input_u32(struct input *in)
 
 	input_bytes(in, &word, sizeof(word));
 	return word;
+}
+
+/* Descriptors that are open, among the first. */
+static inline unsigned open_descriptors(void)
+{
+	unsigned open = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		open += fcntl(fd, F_GETFD) >= 0;
+	return open;
 }
 
 #endif

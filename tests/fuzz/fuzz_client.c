@@ -443,26 +443,17 @@ static int attach(struct run *run)
 	return 0;
 }
 
-/* The lowest descriptor that is free. */
-static int first_free(void)
-{
-	int fd = dup(fds[ROOT]);
-
-	close(fd);
-	return fd;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct run run = { .in = { data, size } };
-	int fd;
+	unsigned before;
 
 	if (!arena)
 		init();
 	memcpy(arena, arena_good, ARENA_SIZE);
 	memcpy(rings, rings_good, RINGS_SIZE);
 	memset(pages, 0, PAGES_SIZE);
-	fd = first_free();
+	before = open_descriptors();
 	for (uint32_t n = input_below(&run.in, 16); n > 0; n--)
 		change_memory(&run.in);
 	run.capture = capture_new();
@@ -473,6 +464,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		close(run.broker);
 	}
 	nr_capture_close(run.capture);
-	assert(first_free() == fd);
+	assert(open_descriptors() == before);
 	return 0;
 }

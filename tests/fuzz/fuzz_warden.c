@@ -476,19 +476,12 @@ static void ask(int socket, struct input *in)
 	check_sockets();
 }
 
-static int first_free(void)
-{
-	int fd = dup(nothing);
-
-	close(fd);
-	return fd;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct warden_options options = { 0 };
-	int pair[2], fd = nothing ? first_free() : -1;
+	unsigned before = nothing ? open_descriptors() : 0;
+	int pair[2];
 
 	init(&options);
 	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ==
@@ -501,6 +494,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	close(options.config_fd);
 	close(pair[0]);
 	close(pair[1]);
-	assert(fd < 0 || first_free() == fd);
+	assert(!before || open_descriptors() == before);
 	return 0;
 }
