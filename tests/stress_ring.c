@@ -6,11 +6,14 @@
  * in life; then as threads on one mapping, where ThreadSanitizer sees a race.
  *
  * A lost wake-up shows when nothing comes after it: again and again the lane
- * stops until every capture has read all that it may.
+ * stops until every capture has read all that it may. One capture is hostile:
+ * it writes what it likes into its return page, all the time.
  *
- * Usage: stress_ring [SECONDS] (of each of the two; default 5)
+ * Usage: stress_ring [--processes | --threads] [--seconds N]
+ *        (without: both; default 5 of each)
  */
 #include <errno.h>
+#include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -31,7 +34,7 @@
 #include "region.h"
 #include "stream.h"
 
-#define CONSUMERS 5
+#define CONSUMERS 6
 #define HELD_MAX 8
 #define SIZE_MAX_BYTES 1500u
 #define BYTES 65536u
@@ -47,6 +50,7 @@ struct manner {
 	uint32_t hold;	    /* batches kept back, at most */
 	uint32_t pause_us;  /* a nap now and then */
 	uint32_t leave_one; /* detaches once in so many batches; 0: never */
+	bool is_hostile;    /* reads nothing, writes anything */
 };
 
 static const struct manner manners[CONSUMERS] = {
@@ -64,6 +68,11 @@ static const struct manner manners[CONSUMERS] = {
 	  .hold = 3,
 	  .pause_us = 20,
 	  .leave_one = 100 },
+	{ .leases = 16,
+	  .guarantee = 1,
+	  .budget = 15,
+	  .pause_us = 50,
+	  .is_hostile = true },
 };
 
 /* All of it in memory that processes share. */
@@ -249,11 +258,49 @@ static void set_state(struct consumer *consumer, enum state state)
 	__atomic_store_n(&consumer->state, (uint32_t)state, __ATOMIC_RELEASE);
 }
 
+/* A lease that it holds, or held, or not; near enough to be right at times. */
+static uint64_t some_lease(uint64_t *random)
+{
+	if (below(random, 4) == 0)
+		return *random;
+	return (uint64_t)below(random, 4) << 16 | below(random, 4);
+}
+
+/* Until the end, or until it leaves. Returns false at the end. */
+static bool scribble(struct consumer *consumer)
+{
+	uint64_t *random = &consumer->random;
+	struct nr_return *page = consumer->page;
+	uint32_t rounds = below(random, 500);
+
+	while (rounds--) {
+		uint64_t head = nr_return_head(page);
+
+		if (nr_ring_end_word(consumer->ring))
+			return false;
+		nr_return_give(page,
+			       below(random, 50) ? head + below(random, 2) - 1 :
+						   *random,
+			       some_lease(random));
+		if (below(random, 4) == 0)
+			nr_return_arm(page);
+		if (below(random, 8) == 0)
+			nap(consumer->manner->pause_us);
+	}
+	return true;
+}
+
+static bool live(struct consumer *consumer)
+{
+	return consumer->manner->is_hostile ? scribble(consumer) :
+					      consume(consumer);
+}
+
 static void *consumer_main(void *arg)
 {
 	struct consumer *consumer = arg;
 
-	while (consume(consumer)) {
+	while (live(consumer)) {
 		set_state(consumer, LEAVING);
 		while (state_of(consumer) == LEAVING)
 			nap(20);
@@ -333,16 +380,19 @@ static void burst(uint32_t count)
 	stream_ring(&world.stream);
 }
 
+static uint64_t evicted; /* the hostile one, when it broke the rules */
+
 /* Those who have left come back. */
 static void reattach(void)
 {
 	for (int c = 0; c < CONSUMERS; c++) {
 		struct consumer *consumer = &world.consumers[c];
 
-		if (consumer->sub.offence)
+		if (consumer->sub.offence && !consumer->manner->is_hostile)
 			fail("consumer %d %s", c, consumer->sub.offence);
 		if (state_of(consumer) != LEAVING)
 			continue;
+		evicted += consumer->sub.offence != NULL;
 		stream_remove(&world.stream, &consumer->sub);
 		attach(consumer);
 	}
@@ -355,7 +405,7 @@ static bool is_done(const struct consumer *consumer)
 		__atomic_load_n(&consumer->delivered, __ATOMIC_ACQUIRE);
 	uint64_t published = stream_published_seq(&world.stream);
 
-	return state_of(consumer) != RUNNING ||
+	return state_of(consumer) != RUNNING || consumer->manner->is_hostile ||
 	       delivered + subscription_lost(&consumer->sub) ==
 		       published - consumer->ring->base_seq;
 }
@@ -423,9 +473,9 @@ static void produce(double seconds)
 			}
 			nap(100);
 		}
-	printf("  %llu records, %llu silences\n",
+	printf("  %llu records, %llu silences, %llu offences\n",
 	       (unsigned long long)stream_published_seq(&world.stream),
-	       (unsigned long long)silences);
+	       (unsigned long long)silences, (unsigned long long)evicted);
 }
 
 static void report(void)
@@ -538,9 +588,29 @@ static void as_threads(double seconds)
 
 int main(int argc, char **argv)
 {
-	double seconds = argc > 1 ? atof(argv[1]) : 5;
+	static const struct option options[] = {
+		{ "processes", no_argument, NULL, 'p' },
+		{ "threads", no_argument, NULL, 't' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ NULL, 0, NULL, 0 },
+	};
+	bool processes = true, threads = true;
+	double seconds = 5;
+	int option;
 
-	as_processes(seconds);
-	as_threads(seconds);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == 'p')
+			threads = false;
+		else if (option == 't')
+			processes = false;
+		else if (option == 's')
+			seconds = atof(optarg);
+		else
+			return 2;
+	}
+	if (processes)
+		as_processes(seconds);
+	if (threads)
+		as_threads(seconds);
 	return 0;
 }
