@@ -35,10 +35,10 @@
  * mutation: NO_NEWS_OF_CLOSED	a block that was closed is no news
  * mutation: BELL_ONCE		the lane rings only the first time
  */
-#define BLOCKS 3
+#define BLOCKS 2
 #define RECORDS 2 /* of a block */
 
-#define END 3	  /* words 0 to 2: the states of the blocks */
+#define END 3	  /* words 0 and 1: the states of the blocks */
 #define HEAD 4
 #define WRITTEN 5 /* records whose bytes are in memory */
 #define SLOTS 6	  /* descriptors that are in memory */
@@ -90,7 +90,6 @@ end:	do
 	:: atomic { lane_buffer ? word, value, _; memory[word] = value }
 	REACHES(0)
 	REACHES(1)
-	REACHES(2)
 	REACHES(END)
 	REACHES(HEAD)
 	REACHES(WRITTEN)
