@@ -287,6 +287,49 @@ static void attach(struct capture *capture, struct input *in)
 	capture->next_seq = ring->base_seq;
 }
 
+/*
+ * Whether what is in the page is wrong: more than it holds, what it does not
+ * hold now (an old or a guessed id), or one twice.
+ */
+static bool breaks_rules(const struct capture *capture)
+{
+	const struct subscription *sub = &capture->sub;
+	uint64_t count = capture->page.head - sub->tail;
+	bool is_given[NR_LEASES_MAX] = { false };
+
+	if (count > sub->held)
+		return true;
+	for (uint64_t n = 0; n < count; n++) {
+		uint64_t id =
+			capture->page.slots[(sub->tail + n) % NR_LEASES_MAX];
+		uint32_t i = 0;
+
+		while (i < sub->lease_count &&
+		       (is_given[i] || sub->leases[i].charge == CHARGE_NONE ||
+			((uint64_t)sub->leases[i].generation << 16 | i) != id))
+			i++;
+		if (i == sub->lease_count)
+			return true;
+		is_given[i] = true;
+	}
+	return false;
+}
+
+/* Who breaks the rules is seen to, at once, and nobody else. */
+static void collect(void)
+{
+	bool expected[CAPTURES];
+
+	for (int c = 0; c < CAPTURES; c++)
+		expected[c] =
+			captures[c].sub.offence ||
+			(captures[c].is_attached && breaks_rules(&captures[c]));
+	stream_collect(&stream);
+	for (int c = 0; c < CAPTURES; c++)
+		assert(!captures[c].is_attached ||
+		       expected[c] == !!captures[c].sub.offence);
+}
+
 /* Never more than one block: between two the prompt one has its turn. */
 static void burst(struct input *in)
 {
@@ -295,7 +338,7 @@ static void burst(struct input *in)
 
 	if (captures[PROMPT].is_attached)
 		keep_up(&captures[PROMPT]);
-	stream_collect(&stream);
+	collect();
 	while (count-- && stream.block && stream.block_index == block) {
 		const struct packet packet = { .data = bytes,
 					       .ts_ns = stream_seq(&stream),
