@@ -139,6 +139,9 @@ static int serve(const struct priv_request *request, struct priv_reply *reply)
 		fd = memfd_create("fuzz", MFD_CLOEXEC);
 		assert(write(fd, "fuzz:1: wrong\n", 14) == 14);
 		return fd;
+	case PRIV_COMMIT:
+	case PRIV_ABANDON:
+		return -1;
 	default:
 		assert(!"the engine asks for what no replay needs");
 		return -1;
@@ -161,7 +164,6 @@ static void *warden_main(void *arg)
 			.msg_iov = &iov,
 			.msg_iovlen = 1,
 			.msg_control = control_bytes.bytes,
-			.msg_controllen = CMSG_SPACE(sizeof(int)),
 		};
 		struct priv_request request;
 		ssize_t n = recv(socket, &request, sizeof(request), 0);
@@ -171,12 +173,14 @@ static void *warden_main(void *arg)
 			return NULL;
 		fd = serve(&request, &reply);
 		reply.verb = request.verb;
+		header.msg_controllen = fd < 0 ? 0 : CMSG_SPACE(sizeof(int));
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;
 		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
 		assert(sendmsg(socket, &header, 0) == sizeof(reply));
-		close(fd);
+		if (fd >= 0)
+			close(fd);
 	}
 }
 

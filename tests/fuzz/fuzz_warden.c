@@ -52,7 +52,7 @@ static int fuzz_unlink(const char *path)
 #define unlink fuzz_unlink
 #define bpf_map_create(...) open_something()
 static int open_something(void);
-#include "../../broker/warden.c"
+#include "../../broker/warden_verbs.c"
 #undef exit
 #undef kill
 #undef unlink
@@ -99,17 +99,31 @@ static void close_socket(int number)
 	sockets[number].is_open = false;
 }
 
+/* The configuration that an index is of: the present, or the next. */
+static const struct config *config_of(uint32_t index)
+{
+	return index < PRIV_NEXT ? warden.options->config : warden.next;
+}
+
 static const struct config_source *source_at(uint32_t index)
 {
-	return &warden.options->config->sources[index];
+	const struct config *config = config_of(index);
+
+	assert(config && index % PRIV_NEXT < config->source_count);
+	return &config->sources[index % PRIV_NEXT];
 }
 
 static uint32_t source_index(const struct config_source *source)
 {
-	uint32_t index = (uint32_t)(source - warden.options->config->sources);
+	for (uint32_t i = 0; i < SOURCES_MAX; i++) {
+		const struct config *config = config_of(i);
 
-	assert(index < warden.options->config->source_count);
-	return index;
+		if (config && i % PRIV_NEXT < config->source_count &&
+		    source == &config->sources[i % PRIV_NEXT])
+			return i;
+	}
+	assert(!"this is no source");
+	return 0;
 }
 
 int asroot_packet_open(const struct config_source *source, uint32_t interface,
@@ -162,6 +176,19 @@ void asroot_packet_close(struct packet_socket *socket)
 	socket->fd = -1;
 }
 
+int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, struct xdp_socket *socket,
+		    struct priv_reply *reply)
+{
+	uint32_t index = source_index(source);
+
+	(void)reply;
+	assert(socket ==
+	       &warden.xdp_sockets[index][interface * source->lanes + lane]);
+	socket->next_umem.fd = nothing;
+	return fails ? -ENOMEM : 0;
+}
+
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 		    uint32_t lane, bool is_new, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply)
@@ -186,10 +213,12 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 
 int asroot_xdp_take(const struct config_source *source, uint32_t lane,
 		    const struct xdp_socket *socket,
-		    struct redirection *redirection, bool takes)
+		    struct redirection *redirection, uint32_t how,
+		    struct priv_reply *reply)
 {
 	(void)redirection;
-	(void)takes;
+	(void)how;
+	(void)reply;
 	assert(lane < source->lanes);
 	return socket->fd < 0 ? -EBADF : 0;
 }
@@ -217,6 +246,11 @@ void asroot_xdp_close(struct xdp_socket *socket)
 	if (socket->fd >= 0)
 		close_socket(socket->fd - 100000);
 	socket->fd = -1;
+}
+
+void asroot_xdp_release(struct xdp_socket *socket)
+{
+	asroot_xdp_close(socket);
 }
 
 void redirect_detach(struct redirection *redirection)
@@ -315,17 +349,22 @@ static void make_configs(void)
 /* What the engine may ask: said here a second time. */
 static bool is_allowed(const struct priv_request *request)
 {
-	const struct config *config = warden.options->config;
 	const struct config_source *source;
+	const struct config *config;
 	uint32_t backend = BACKEND_PACKET;
 
 	switch (request->verb) {
 	case PRIV_READY:
 	case PRIV_RELOAD:
+	case PRIV_ABANDON:
 		return true;
+	case PRIV_COMMIT:
+		return warden.next;
 	case PRIV_RETURN_PAGES:
 		return request->count >= 1 && request->count <= NR_LANES_MAX;
+	case PRIV_XDP_UMEM:
 	case PRIV_XDP_OPEN:
+	case PRIV_XDP_CLOSE:
 	case PRIV_XDP_TAKE:
 	case PRIV_XDP_STATS:
 	case PRIV_XDP_LINK:
@@ -342,13 +381,17 @@ static bool is_allowed(const struct priv_request *request)
 	default:
 		return false;
 	}
-	if (request->source >= config->source_count)
+	if (request->source >= SOURCES_MAX)
 		return false;
-	source = &config->sources[request->source];
+	config = config_of(request->source);
+	if (!config || request->source % PRIV_NEXT >= config->source_count)
+		return false;
+	source = source_at(request->source);
 	if (source->backend != backend)
 		return false;
 	return request->verb == PRIV_REPLAY_OPEN ||
 	       request->verb == PRIV_PACKET_START ||
+	       request->verb == PRIV_XDP_CLOSE ||
 	       (request->interface < source->interface_count &&
 		request->lane < source->lanes);
 }
@@ -359,7 +402,6 @@ static void check_slot(int fd, bool is_xdp, uint32_t source, uint32_t index)
 
 	if (fd < 0)
 		return;
-	assert(source < warden.options->config->source_count);
 	assert(sockets[number].is_open && sockets[number].is_xdp == is_xdp);
 	assert(sockets[number].index == index);
 	assert(strcmp(sockets[number].source, source_at(source)->name) == 0);
@@ -370,7 +412,7 @@ static void check_sockets(void)
 {
 	int in_place = 0, open = 0;
 
-	for (uint32_t s = 0; s < CONFIG_SOURCES_MAX; s++)
+	for (uint32_t s = 0; s < SOURCES_MAX; s++)
 		for (uint32_t l = 0; l < LANES_MAX; l++) {
 			check_slot(warden.sockets[s][l].fd, false, s, l);
 			check_slot(warden.xdp_sockets[s][l].fd, true, s, l);
@@ -424,7 +466,7 @@ static void init(struct warden_options *options)
 		log_set_level(LOG_LEVEL_ERROR - 1);
 	}
 	memset(&warden, 0, sizeof(warden));
-	for (int s = 0; s < CONFIG_SOURCES_MAX; s++)
+	for (int s = 0; s < SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
 				-1;
@@ -466,7 +508,7 @@ static void ask(int socket, struct input *in)
 	may = length == sizeof(request) && is_allowed(&request);
 	restores = 0;
 	if (setjmp(ended) == 0) {
-		serve_request(&warden);
+		warden_serve_request(&warden);
 		assert(may);
 		take_reply(socket, request.verb);
 	} else {
@@ -490,6 +532,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (in.left && socket_count < SOCKETS_MAX)
 		ask(pair[1], &in);
 	assert(warden.pages_made <= RETURN_PAGES_MAX);
+	warden_abandon(&warden);
 	munmap((void *)(uintptr_t)options.config, sizeof(struct config));
 	close(options.config_fd);
 	close(pair[0]);
