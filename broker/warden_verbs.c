@@ -179,11 +179,13 @@ static int asroot_xclose(struct warden *warden,
 			 struct priv_reply *reply, int *fds)
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
+	/* Whichever lane is named: those of this interface. */
+	struct xdp_socket *first = lane.socket - request->lane;
 
 	(void)reply;
 	(void)fds;
 	for (uint32_t i = 0; i < lane.source->lanes; i++)
-		asroot_xdp_release(&lane.socket[i]);
+		asroot_xdp_release(&first[i]);
 	redirect_detach(lane.redirection);
 	return 0;
 }

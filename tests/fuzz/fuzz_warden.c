@@ -72,6 +72,7 @@ static bool fails;  /* the system, the next time */
 static struct warden warden;
 static struct config *configs[3];
 static int next_config; /* of a reload; 3: the text is wrong */
+static struct priv_request asked;
 static int restores;
 static bool may; /* what is asked now be done */
 
@@ -177,25 +178,31 @@ void asroot_packet_close(struct packet_socket *socket)
 }
 
 int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, struct xdp_socket *socket,
+		    uint32_t lane, unsigned flags, struct xdp_socket *socket,
+		    struct redirection *redirection, uint32_t *left,
 		    struct priv_reply *reply)
 {
 	uint32_t index = source_index(source);
 
+	(void)flags;
 	(void)reply;
+	assert(redirection == &warden.redirections[index][interface]);
 	assert(socket ==
 	       &warden.xdp_sockets[index][interface * source->lanes + lane]);
+	if (fails || *left == 0)
+		return -ENOMEM;
+	--*left;
 	socket->next_umem.fd = nothing;
-	return fails ? -ENOMEM : 0;
+	return 0;
 }
 
 int asroot_xdp_open(const struct config_source *source, uint32_t interface,
-		    uint32_t lane, bool is_new, struct xdp_socket *socket,
+		    uint32_t lane, unsigned flags, struct xdp_socket *socket,
 		    struct redirection *redirection, struct priv_reply *reply)
 {
 	uint32_t index = source_index(source);
 
-	(void)is_new;
+	(void)flags;
 	(void)reply;
 	assert(source->backend == BACKEND_XDP);
 	assert(interface < source->interface_count && lane < source->lanes);
@@ -211,15 +218,15 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 	return 0;
 }
 
-int asroot_xdp_take(const struct config_source *source, uint32_t lane,
-		    const struct xdp_socket *socket,
+int asroot_xdp_take(const struct config_source *source, uint32_t interface,
+		    uint32_t lane, const struct xdp_socket *socket,
 		    struct redirection *redirection, uint32_t how,
 		    struct priv_reply *reply)
 {
 	(void)redirection;
 	(void)how;
 	(void)reply;
-	assert(lane < source->lanes);
+	assert(lane < source->lanes && interface < source->interface_count);
 	return socket->fd < 0 ? -EBADF : 0;
 }
 
@@ -234,9 +241,12 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 }
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
-		     const struct xdp_socket *socket, struct priv_reply *reply)
+		     const struct xdp_socket *socket,
+		     const struct redirection *redirection,
+		     struct priv_reply *reply)
 {
 	(void)socket;
+	(void)redirection;
 	assert(interface < source->interface_count);
 	reply->link.state = PRIV_LINK_DOWN;
 }
@@ -248,8 +258,16 @@ void asroot_xdp_close(struct xdp_socket *socket)
 	socket->fd = -1;
 }
 
+/* Only of the interface that was named. */
 void asroot_xdp_release(struct xdp_socket *socket)
 {
+	const struct xdp_socket *first =
+		&warden.xdp_sockets[asked.source]
+				   [asked.interface *
+				    source_at(asked.source)->lanes];
+
+	assert(socket >= first &&
+	       socket < first + source_at(asked.source)->lanes);
 	asroot_xdp_close(socket);
 }
 
@@ -391,7 +409,6 @@ static bool is_allowed(const struct priv_request *request)
 		return false;
 	return request->verb == PRIV_REPLAY_OPEN ||
 	       request->verb == PRIV_PACKET_START ||
-	       request->verb == PRIV_XDP_CLOSE ||
 	       (request->interface < source->interface_count &&
 		request->lane < source->lanes);
 }
@@ -477,6 +494,7 @@ static void init(struct warden_options *options)
 	next_config = 0;
 	fails = false;
 	options->config = start_config(&start, &options->config_fd);
+	warden_allow_frames(&warden, options->config);
 }
 
 static void ask(int socket, struct input *in)
@@ -503,6 +521,7 @@ static void ask(int socket, struct input *in)
 	if (flags & 128)
 		length = 1 + input_below(in, sizeof(message));
 	memcpy(message, &request, sizeof(request));
+	asked = request;
 	assert(send(socket, message, length, 0) == (ssize_t)length);
 	/* Before it is served: a reload changes what is. */
 	may = length == sizeof(request) && is_allowed(&request);
