@@ -90,6 +90,7 @@ struct subscription {
 	uint64_t refusals;
 	uint64_t ring_debt_ns; /* what slow rings have cost, less pardons */
 	uint64_t ring_slow_ns; /* when it was last slow */
+	bool was_slow;	       /* by the clock, once: its rings are timed */
 	struct subscription_totals carried;
 	bool is_counted; /* one of the lane's captures */
 	bool has_moved;	 /* ended, to go on elsewhere: */
