@@ -67,7 +67,8 @@ struct lane {
 	bool is_parked; /* the source has an error: control looks at it */
 	bool must_stop;
 	bool is_realtime;
-	uint32_t rounds; /* until its share of the CPU is looked at */
+	uint32_t awake_packets; /* since it slept */
+	uint32_t rounds;	/* until its share of the CPU is looked at */
 	uint64_t checked_ns;
 	uint64_t checked_cpu_ns;
 	uint32_t capture_count;

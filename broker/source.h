@@ -64,6 +64,7 @@ struct source_ops {
 struct source {
 	const struct source_ops *ops;
 	bool is_lossless;   /* wait for consumers instead of losing */
+	uint32_t can_wait;  /* packets: its ring has room for many times that */
 	uint16_t link_type; /* of the first packets */
 };
 

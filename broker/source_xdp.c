@@ -354,6 +354,8 @@ int source_xdp_new(struct source **source, const struct config_source *config,
 	}
 	s->source.ops = &xdp_ops;
 	s->source.link_type = DLT_EN10MB;
+	if (!config->busy_poll)
+		s->source.can_wait = config->rx_ring / 4;
 	s->frames = frames;
 	s->socket = socket;
 	s->epoll_fd = -1;
