@@ -42,6 +42,7 @@ int frames_new(struct frames **out, int fd, uint64_t size, uint32_t frame_size,
 	frames->fd = fd;
 	frames->size = size;
 	frames->frame_size = frame_size;
+	frames->frame_shift = (uint32_t)__builtin_ctz(frame_size);
 	frames->count = count;
 	frames->kept = kept;
 	lent = count - kept - 2 * BURST_MAX;

@@ -31,7 +31,8 @@ struct frames {
 	int fd;		/* read-only, to be handed out */
 	const uint8_t *base;
 	uint64_t size;
-	uint32_t frame_size;
+	uint32_t frame_size; /* 1 << frame_shift */
+	uint32_t frame_shift;
 	uint32_t count;
 	uint32_t kept;	  /* of these, the kernel's, always */
 	uint32_t records; /* of a block that names frames, at most */
@@ -62,7 +63,7 @@ void frames_reclaim(struct frames *frames);
 
 static inline uint32_t frames_at(const struct frames *frames, uint64_t offset)
 {
-	return (uint32_t)(offset / frames->frame_size);
+	return (uint32_t)(offset >> frames->frame_shift);
 }
 
 static inline void frames_hold(struct frames *frames, uint32_t frame)

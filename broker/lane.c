@@ -255,7 +255,7 @@ static bool take_burst(struct lane *lane)
  * for at this rate. It costs none of the packets that come one by one a delay.
  */
 #define GATHER_MIN 64
-#define GATHER_NS 50000
+#define GATHER_NS 200000
 
 static bool lets_gather(const struct lane *lane)
 {

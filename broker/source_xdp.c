@@ -166,7 +166,7 @@ static void decode(const struct xdp_source *s, const struct xdp_desc *desc,
 	packet->flags = meta.flags;
 }
 
-#define PREFETCH 4
+#define PREFETCH 8
 
 static void take(struct xdp_source *s, struct burst *burst, uint32_t count,
 		 uint32_t at)
