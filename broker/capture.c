@@ -61,6 +61,7 @@ static int read_terms(struct session *session,
 	terms->first_lane = request->lane == NR_ALL_LANES ? 0 : request->lane;
 	terms->lane_count = request->lane == NR_ALL_LANES ? lanes : 1;
 	terms->membership.uid = session->peer.uid;
+	terms->membership.epoch = session->control->restarts * NR_EPOCH_ENGINE;
 	memcpy(terms->membership.name, request->group, NR_GROUP_MAX);
 	if (!is_group_name(terms->membership.name)) {
 		session_refuse(session, EINVAL,

@@ -232,7 +232,11 @@ static void apply_profile(struct config_parse *parse,
 	static const struct {
 		uint32_t size_mib, block_kib, retire_ms;
 	} profiles[PROFILE_COUNT] = {
-		[PROFILE_DEFAULT] = { 64, 1024, 8 },
+		/*
+		 * A block is used up by its time, however little comes: 256 of
+		 * them hold two seconds in which there is no engine.
+		 */
+		[PROFILE_DEFAULT] = { 64, 256, 8 },
 		[PROFILE_THROUGHPUT] = { 256, 4096, 60 },
 		[PROFILE_LATENCY] = { 16, 256, 1 },
 		[PROFILE_MEMORY] = { 16, 1024, 100 },

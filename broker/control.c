@@ -22,6 +22,8 @@
 
 #define LISTENER_PARKED_NS UINT64_C(100000000)
 #define DEAF_NS UINT64_C(10000000)
+/* For captures of an engine that died, to attach again. */
+#define WAIT_NS UINT64_C(500000000)
 /* The kernel's counters have 32 bits and are taken over in time. */
 #define COUNTERS_PERIOD_NS UINT64_C(60000000000)
 
@@ -336,7 +338,13 @@ static int run_deadlines(struct control *control)
 		take_counters(control);
 		control->counters_due_ns = now + COUNTERS_PERIOD_NS;
 	}
+	if (control->wait_due_ns && control->wait_due_ns <= now) {
+		control->wait_due_ns = 0;
+		control_wait_no_more(control);
+	}
 	next = control->counters_due_ns;
+	if (control->wait_due_ns && control->wait_due_ns < next)
+		next = control->wait_due_ns;
 	move_check(control);
 	due = session_check_deadlines(control);
 	if (due && due < next)
@@ -359,6 +367,8 @@ void control_run(struct control *control)
 {
 	struct epoll_event event;
 
+	if (control->restarts > 0)
+		control->wait_due_ns = control_now_ns() + WAIT_NS;
 	while (!control->must_stop) {
 		int timeout_ms = run_deadlines(control);
 		int n = epoll_wait(control->epoll_fd, &event, 1, timeout_ms);

@@ -84,6 +84,10 @@ struct control {
 	uint64_t listener_parked_ns; /* accept() goes on then; 0: it does */
 	uint64_t links_due_ns;	     /* 0: all links are up */
 	uint64_t counters_due_ns;
+	uint64_t wait_due_ns; /* for captures to come back; 0: nobody does */
+	uint32_t restarts;    /* engines before this one, */
+	uint64_t died_ns;     /* and when the last died, since the epoch */
+	uint64_t started_ns;  /* this one, since the epoch */
 	uint32_t capture_ids;
 	uint32_t unacked; /* attaches whose descriptors may be unread */
 	struct control_source *sources;
@@ -192,7 +196,8 @@ int control_channel_make_arena(struct control_channel *channel, uint32_t lane);
 /*
  * control_link.c: a capture more, or less, on a lane. What AF_XDP takes is lost
  * to the host, so a queue's packets are taken only while somebody wants them,
- * and not when the host needs them: then -EADDRINUSE.
+ * and not when the host needs them: then -EADDRINUSE. An AF_PACKET ring
+ * outlives this engine: the next one waits for as many.
  */
 int control_use_lane(const struct control_source *source, struct lane *lane);
 void control_leave_lane(const struct control_source *source, struct lane *lane);
@@ -207,6 +212,8 @@ struct source *control_change_socket(struct control *control,
 /* The lane goes on with it. */
 void control_resume_lane(struct control_source *source, uint32_t number,
 			 struct source *opened, uint64_t missed);
+/* The captures that an engine had have come back, or have had their time. */
+void control_wait_no_more(struct control *control);
 /* Hears of links that change: AF_XDP sockets say nothing. */
 int control_watch_links(struct control *control);
 /* Looks whether links that were down or gone are back. */

@@ -102,30 +102,6 @@ static void note_link(struct control *control, struct control_source *source,
 			 name);
 }
 
-void control_lane_has_failed(struct lane_command *command)
-{
-	struct control *control = command->owner;
-	struct lane *lane = command->lane;
-	struct control_source *source = control->sources;
-	uint32_t interface = lane->number / lane->config->lanes;
-	struct priv_reply reply;
-
-	while (source && source->config != lane->config)
-		source = source->next;
-	/* The warden does not know it any more: what is asked ends the broker.
-	 */
-	if (!source || source->is_removed)
-		return;
-	if (ask_link(source, interface, lane->number % lane->config->lanes,
-		     &reply))
-		return; /* not open: it will be when the link is back */
-	if (reply.link.error && reply.link.error != ENETDOWN)
-		log_warn("source %s: lane %u: %s", source->config->name,
-			 lane->number, strerror(reply.link.error));
-	note_link(control, source, interface, reply.link.state);
-	resume_lane(lane, state_of(reply.link.state), NULL);
-}
-
 /* The interface is back under its name: all its lanes get new sockets. */
 static bool reopen(struct control_source *source, uint32_t interface)
 {
@@ -152,6 +128,54 @@ static bool reopen(struct control_source *source, uint32_t interface)
 					    opened[i], 0);
 	}
 	return err == 0;
+}
+
+/*
+ * What a dead engine has left in a ring cannot be what the kernel wrote. The
+ * lanes of an interface share a fanout group: all get new ones, the others
+ * give first what is in theirs.
+ */
+static void replace_ring(struct control *control, struct control_source *source,
+			 const struct lane *lane)
+{
+	uint32_t interface = lane->number / source->config->lanes;
+	struct link *link = &source->links[interface];
+
+	log_warn("source %s: lane %u on %s: its ring is not as the kernel "
+		 "writes it: opened anew",
+		 source->config->name, lane->number % source->config->lanes,
+		 lane->interface);
+	link->is_stale = !reopen(source, interface);
+	note_link(control, source, interface,
+		  link->is_stale ? PRIV_LINK_NEW : PRIV_LINK_UP);
+}
+
+void control_lane_has_failed(struct lane_command *command)
+{
+	struct control *control = command->owner;
+	struct lane *lane = command->lane;
+	struct control_source *source = control->sources;
+	uint32_t interface = lane->number / lane->config->lanes;
+	struct priv_reply reply;
+
+	while (source && source->config != lane->config)
+		source = source->next;
+	/* The warden does not know it any more: what is asked ends the broker.
+	 */
+	if (!source || source->is_removed)
+		return;
+	if (lane->ring_is_broken) {
+		replace_ring(control, source, lane);
+		return;
+	}
+	if (ask_link(source, interface, lane->number % lane->config->lanes,
+		     &reply))
+		return; /* not open: it will be when the link is back */
+	if (reply.link.error && reply.link.error != ENETDOWN)
+		log_warn("source %s: lane %u: %s", source->config->name,
+			 lane->number, strerror(reply.link.error));
+	note_link(control, source, interface, reply.link.state);
+	resume_lane(lane, state_of(reply.link.state), NULL);
 }
 
 static enum priv_link look_at(const struct control_source *source,
@@ -231,16 +255,31 @@ static bool takes_queues(const struct control_source *source)
 	return source->config->backend == BACKEND_XDP && !source->is_removed;
 }
 
+/* Its ring outlives this engine: the next one waits for as many. */
+static void tell_users(const struct control_source *source,
+		       const struct lane *lane)
+{
+	uint32_t each = source->config->lanes;
+
+	if (source->config->backend == BACKEND_PACKET && !source->is_removed)
+		priv_packet_users(source->index, lane->number / each,
+				  lane->number % each, lane->users);
+}
+
 int control_use_lane(const struct control_source *source, struct lane *lane)
 {
-	if (lane->users++ == 0 && takes_queues(source))
+	lane->users++;
+	tell_users(source, lane);
+	if (lane->users == 1 && takes_queues(source))
 		return control_take_queue(source, lane, true);
 	return lane->is_left ? -EADDRINUSE : 0;
 }
 
 void control_leave_lane(const struct control_source *source, struct lane *lane)
 {
-	if (--lane->users == 0 && takes_queues(source))
+	lane->users--;
+	tell_users(source, lane);
+	if (lane->users == 0 && takes_queues(source))
 		control_take_queue(source, lane, false);
 }
 

@@ -16,6 +16,10 @@
 
 /* ---------------------------------------------------------------- opening */
 
+/*
+ * A ring that was kept waits for the captures that another engine had. One
+ * that is opened while the lane runs is new, and waits for nobody.
+ */
 static int open_packet_lane(const struct control_source *source,
 			    uint32_t number, struct source **out)
 {
@@ -29,6 +33,13 @@ static int open_packet_lane(const struct control_source *source,
 	if (err)
 		return err;
 	source->lanes[number].ring_bytes = geometry.packet.ring_size;
+	if (geometry.packet.is_kept) {
+		log_info("source %s: lane %u on %s: goes on with the ring it "
+			 "had",
+			 source->config->name, lane,
+			 source->config->interfaces[interface]);
+		source->lanes[number].wait = geometry.packet.users;
+	}
 	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
 }
 
@@ -163,6 +174,23 @@ struct frames *control_adopt_frames(struct control_source *source,
 	return old;
 }
 
+/*
+ * A broker does not start without an interface that it is to have; but one that
+ * went together with an engine must not keep the next from serving the others.
+ */
+static bool can_come_back(const struct control *control,
+			  const struct config_source *config)
+{
+	return control->restarts > 0 && config->backend == BACKEND_PACKET;
+}
+
+static void wait_for_link(struct control *control, struct link *link)
+{
+	link->is_stale = true;
+	link->is_watched = true;
+	control->links_due_ns = control_now_ns();
+}
+
 static int open_lane(struct control *control, struct control_source *source,
 		     uint32_t number)
 {
@@ -175,6 +203,11 @@ static int open_lane(struct control *control, struct control_source *source,
 		err = open_replay(source, &kernel_source);
 	else
 		err = control_open_lane(source, number, &kernel_source);
+	if (err == -ENODEV && can_come_back(control, config)) {
+		wait_for_link(control, &source->links[number / config->lanes]);
+		kernel_source = lane_no_source();
+		err = 0;
+	}
 	if (err)
 		return err;
 	control_adopt_frames(source, number);
@@ -196,6 +229,7 @@ static void init_lane(struct control_source *source, uint32_t number)
 	lane->interface = config->backend == BACKEND_REPLAY ?
 				  config->file :
 				  config->interfaces[number / config->lanes];
+	lane->wait = config->backend == BACKEND_REPLAY ? config->wait : 0;
 }
 
 static int make_lanes(struct control_source *source)
@@ -271,11 +305,31 @@ int control_source_start(struct control_source *source)
 	return err;
 }
 
-/* --------------------------------------------------------------- stopping */
+/* ---------------------------------------------------- waiting, and stopping */
 
-static void stop_is_done(struct lane_command *command)
+static void is_done(struct lane_command *command)
 {
 	free(command);
+}
+
+void control_wait_no_more(struct control *control)
+{
+	struct control_source *source;
+
+	for (source = control->sources; source; source = source->next) {
+		if (source->config->backend != BACKEND_PACKET)
+			continue;
+		for (uint32_t l = 0; l < source->lane_count; l++) {
+			struct lane_command *command =
+				calloc(1, sizeof(*command));
+
+			if (!command)
+				continue; /* then all have to come */
+			command->run = lane_wait_no_more;
+			command->done = is_done;
+			lane_send(&source->lanes[l], command);
+		}
+	}
 }
 
 static void close_is_done(struct lane_command *command)
@@ -336,7 +390,7 @@ void control_source_stop(struct control_source *source)
 			continue;
 		}
 		stop->run = lane_stop;
-		stop->done = stop_is_done;
+		stop->done = is_done;
 		lane_send(&source->lanes[l], stop);
 	}
 	for (uint32_t l = 0; l < source->lane_count; l++)

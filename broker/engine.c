@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -55,6 +56,21 @@ static void find_privilege(struct control *control)
 		 "trace this broker; serve others only as root");
 }
 
+/* The epochs of this engine's streams are behind those of all before it. */
+static int ask_which(struct control *control)
+{
+	struct priv_reply reply;
+	struct timespec now;
+	int err = priv_start(&reply);
+
+	control->restarts = reply.start.restarts;
+	control->died_ns = reply.start.died_ns;
+	clock_gettime(CLOCK_REALTIME, &now);
+	control->started_ns =
+		(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return err;
+}
+
 static void serve(struct control *control, const struct config *config)
 {
 	int err = sandbox_enter();
@@ -88,7 +104,9 @@ int engine_run(void)
 		return 1;
 	}
 	find_privilege(control);
-	err = control_init(control, config);
+	err = ask_which(control);
+	if (!err)
+		err = control_init(control, config);
 	if (!err) {
 		serve(control, config);
 		control_stop(control);

@@ -87,7 +87,7 @@ int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
 	lane->failed.lane = lane;
 	lane->epoll_fd = -1;
 	lane->is_parked = source == &none;
-	if (lane->config->backend == BACKEND_REPLAY)
+	if (lane->wait)
 		lane->state = NR_SOURCE_WAITING;
 	else
 		lane->state =
@@ -211,11 +211,12 @@ static void source_is_over(struct lane *lane)
 }
 
 /* The control thread finds out why, and answers with lane_resume(). */
-static void source_has_failed(struct lane *lane)
+static void source_has_failed(struct lane *lane, bool ring_is_broken)
 {
 	if (lane->is_parked)
 		return;
 	lane->is_parked = true;
+	lane->ring_is_broken = ring_is_broken;
 	mailbox_put(lane->out, &lane->failed);
 }
 
@@ -243,8 +244,8 @@ static bool take_burst(struct lane *lane)
 	}
 	if (n == SOURCE_IS_OVER)
 		source_is_over(lane);
-	else if (n == SOURCE_HAS_FAILED)
-		source_has_failed(lane);
+	else if (n == SOURCE_HAS_FAILED || n == SOURCE_IS_BROKEN)
+		source_has_failed(lane, n == SOURCE_IS_BROKEN);
 	return false;
 }
 
@@ -291,7 +292,7 @@ static void lane_sleep(struct lane *lane)
 		for (int i = 0; i < n; i++)
 			if (events[i].data.u64 != MAILBOX_EVENT &&
 			    events[i].events & (EPOLLERR | EPOLLHUP))
-				source_has_failed(lane);
+				source_has_failed(lane, false);
 	}
 }
 
@@ -400,7 +401,7 @@ void lane_attach(struct lane *lane, struct lane_command *command)
 	if (lane->state == NR_SOURCE_OVER)
 		lane_channel_end(channel, NR_END_SOURCE);
 	if (lane->state == NR_SOURCE_WAITING &&
-	    lane->capture_count >= lane->config->wait)
+	    lane->capture_count >= lane->wait)
 		lane->state = NR_SOURCE_RUNNING;
 }
 
@@ -503,6 +504,13 @@ void lane_close_source(struct lane *lane, struct lane_command *command)
 	drain(lane);
 	lane_drop_source(lane);
 	sem_post(&closing->is_closed);
+}
+
+void lane_wait_no_more(struct lane *lane, struct lane_command *command)
+{
+	(void)command;
+	if (lane->state == NR_SOURCE_WAITING)
+		lane->state = NR_SOURCE_RUNNING;
 }
 
 void lane_stop(struct lane *lane, struct lane_command *command)

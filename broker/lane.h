@@ -64,6 +64,7 @@ struct lane {
 	int epoll_fd;
 	bool owns_epoll;
 	enum nr_source_state state;
+	uint32_t wait;	/* captures without which it does not start */
 	bool is_parked; /* the source has an error: control looks at it */
 	bool must_stop;
 	bool is_realtime;
@@ -81,15 +82,17 @@ struct lane {
 
 	/* a note to the control thread, on its way once at most */
 	struct lane_command failed;
+	bool ring_is_broken; /* goes with it */
 };
 
 /* For a lane whose queue is not there. */
 struct source *lane_no_source(void);
 
 /*
- * Prepares a lane for @source, which it takes. @failed is called in the
- * control thread when the source reports an error; lane_resume() goes on.
- * Returns 0 or -errno.
+ * Prepares a lane for @source, which it takes, to start when lane->wait
+ * captures are attached.
+ * @failed is called in the control thread when the source reports an error;
+ * lane_resume() goes on. Returns 0 or -errno.
  */
 int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
 	      void (*failed)(struct lane_command *));
@@ -217,6 +220,9 @@ struct resume_command {
 	enum nr_source_state state;
 };
 void lane_resume(struct lane *lane, struct lane_command *command);
+
+/* Starts, whoever is missing of those it waits for. */
+void lane_wait_no_more(struct lane *lane, struct lane_command *command);
 
 /* Tells all captures that the broker ends; the thread returns. */
 void lane_stop(struct lane *lane, struct lane_command *command);

@@ -94,6 +94,8 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 		channel->link_type = source->link_type;
 		stream_init(&channel->broadcast, arena,
 			    (uint32_t)arena_take_stream(arena));
+		channel->broadcast.epoch =
+			membership->epoch & ~(NR_EPOCH_ENGINE - 1);
 		set_link_type(channel, channel->link_type);
 	}
 	sub->base_seen = channel->seen;

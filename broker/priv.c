@@ -98,6 +98,16 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 	return ask(&request, reply, NULL, 0);
 }
 
+int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
+		      uint32_t users)
+{
+	const struct priv_request request = { PRIV_PACKET_USERS, source,
+					      interface, lane, users };
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
+}
+
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply)
 {
@@ -185,6 +195,13 @@ int priv_replay_open(uint32_t source, int *fd)
 	struct priv_reply reply;
 
 	return ask(&request, &reply, fd, 1);
+}
+
+int priv_start(struct priv_reply *reply)
+{
+	const struct priv_request request = { .verb = PRIV_START };
+
+	return ask(&request, reply, NULL, 0);
 }
 
 int priv_ready(void)

@@ -27,7 +27,7 @@ enum priv_fd { PRIV_FD_WARDEN = 3, PRIV_FD_CONFIG = 4, PRIV_FD_LISTENER = 5 };
 enum priv_verb {
 	PRIV_PACKET_OPEN = 1, /* fds: AF_PACKET ring, epoll; rejects all yet */
 	PRIV_PACKET_START,    /* a source: its lanes let packets in */
-	PRIV_PACKET_STATS,    /* kernel counters, since the opening */
+	PRIV_PACKET_STATS,    /* kernel counters */
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
 	PRIV_XDP_UMEM,	      /* fd: a UMEM for the lane's next socket */
 	PRIV_XDP_OPEN,	      /* fds: AF_XDP socket, UMEM (count 1: that one) */
@@ -41,6 +41,9 @@ enum priv_verb {
 	PRIV_RELOAD,	      /* fd: the next configuration, or what is wrong */
 	PRIV_COMMIT,	      /* that one is the present one from now on */
 	PRIV_ABANDON,	      /* it is forgotten, and what was opened for it */
+	PRIV_START,	      /* which engine this is */
+	PRIV_PACKET_USERS,    /* count: captures on a lane; the next engine
+				 waits for as many */
 	PRIV_VERBS,
 };
 
@@ -66,22 +69,33 @@ struct priv_xdp_stats {
 	uint64_t invalid;    /* addresses in the fill ring, not packets */
 };
 
+/* Of an AF_PACKET ring. */
+struct priv_packet {
+	uint64_t ring_size;
+	uint32_t block_size;
+	uint32_t link_type; /* LINKTYPE_ */
+	uint32_t mtu;
+	uint32_t is_kept; /* an engine before this one has read from it */
+	uint32_t users;	  /* of a kept one: captures that it had */
+};
+
 struct priv_reply {
 	uint32_t verb;		/* as asked */
 	int32_t status;		/* 0 or -errno */
 	char why[PRIV_WHY_MAX]; /* then: what was logged, or empty */
 	union {
+		struct priv_packet packet;
 		struct {
-			uint64_t ring_size;
-			uint32_t block_size;
-			uint32_t link_type; /* LINKTYPE_ */
-			uint32_t mtu;
-		} packet;
-		struct {
+			/* since the engine before this one has ended */
 			uint64_t packets; /* of these, some dropped */
 			uint64_t drops;
 			uint64_t freezes;
+			uint64_t drops_before; /* until then */
 		} stats;
+		struct {
+			uint64_t died_ns;  /* since the epoch, the last one */
+			uint32_t restarts; /* engines that have died */
+		} start;
 		struct {
 			uint32_t is_refused; /* the fd is a text, for people */
 		} reload;
@@ -109,6 +123,8 @@ int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_packet_start(uint32_t source);
 int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
+int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
+		      uint32_t users);
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
@@ -125,6 +141,7 @@ int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
 		  struct priv_reply *reply);
 int priv_return_pages(uint32_t count, int *fd);
 int priv_replay_open(uint32_t source, int *fd);
+int priv_start(struct priv_reply *reply);
 int priv_ready(void);
 int priv_reload(int *fd, bool *is_refused);
 int priv_commit(void);

@@ -162,6 +162,7 @@ static bool add_source(const struct report *report, struct form *form)
 			      msg->lane % config->lanes, &reply) == 0) {
 		msg->kernel_drops = reply.stats.drops;
 		msg->freezes = reply.stats.freezes;
+		msg->drops_before = reply.stats.drops_before;
 		msg->ring_bytes = form->command.base.lane->ring_bytes;
 	}
 	if (config->backend == BACKEND_XDP)
@@ -403,9 +404,22 @@ static struct report *report_new(struct session *session, const char *channel)
 	return report;
 }
 
+static bool add_broker(struct session *session)
+{
+	const struct control *control = session->control;
+	struct nr_msg_broker msg = {
+		.started_ns = control->started_ns,
+		.died_ns = control->died_ns,
+		.restarts = control->restarts,
+	};
+
+	return session_add(session, &msg.msg, NR_MSG_BROKER, sizeof(msg));
+}
+
 void report_stat(struct session *session, const char *channel)
 {
-	struct report *report = report_new(session, channel);
+	struct report *report =
+		add_broker(session) ? report_new(session, channel) : NULL;
 
 	if (!report) {
 		session_refuse(session, ENOMEM,

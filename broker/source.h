@@ -39,6 +39,8 @@ enum source_outcome {
 	SOURCE_IS_OVER = -1, /* there will be no more, ever */
 	/* ask the control thread what is wrong with it */
 	SOURCE_HAS_FAILED = -2,
+	/* its ring is not as the kernel writes it; said once */
+	SOURCE_IS_BROKEN = -3,
 };
 
 struct source;

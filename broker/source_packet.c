@@ -19,45 +19,28 @@
 #include <netring/layout.h>
 
 #include "flow.h"
+#include "packet_ring.h"
 
 #ifndef TP_STATUS_GSO_TCP
 #define TP_STATUS_GSO_TCP (1 << 8)
 #endif
 
-#define VLAN_TAG 4
+#define VLAN_TAG PACKET_RING_RESERVE
 #define MACS 12
+#define MACS_PADDING                                                           \
+	8 /* of these, saved in tp_padding; the rest in tp_rxhash */
+/* In tp_status, where the kernel has no such bit: MACs are saved. */
+#define STATUS_SAVED (1u << 24)
 #define FRAME_OVERHEAD 26 /* Ethernet header, three tags */
 
 struct packet_source {
 	struct source source;
-	uint8_t *ring;
-	size_t ring_size;
-	uint32_t block_size;
-	uint32_t block_count;
-	uint32_t block;	      /* in use, or next */
-	uint32_t left;	      /* packets of it not given yet */
-	uint8_t *next;	      /* the first of these */
-	uint16_t block_flags; /* of all its packets */
+	struct packet_ring ring;
+	bool is_broken;
 	uint32_t frame_max;
 	uint16_t interface;
 	int epoll_fd;
 };
-
-static struct tpacket_block_desc *current_block(const struct packet_source *s)
-{
-	return (struct tpacket_block_desc *)(void *)(s->ring +
-						     (size_t)s->block *
-							     s->block_size);
-}
-
-/* Whether the kernel has handed over the current block. */
-static bool block_is_ours(const struct packet_source *s)
-{
-	/* Acquire: pairs with the kernel's barrier before it sets the word. */
-	return __atomic_load_n(&current_block(s)->hdr.bh1.block_status,
-			       __ATOMIC_ACQUIRE) &
-	       TP_STATUS_USER;
-}
 
 static uint16_t get16(const uint8_t *bytes)
 {
@@ -65,26 +48,35 @@ static uint16_t get16(const uint8_t *bytes)
 }
 
 /*
- * Puts the tag behind the MAC addresses. Done once: the header then says that
- * the tag is in the bytes, should this block be read again.
+ * Puts the tag behind the MAC addresses, which move to the front. An engine
+ * that is killed in the middle leaves neither here nor there: so they are
+ * saved first, in fields of the header that nobody uses, and whoever reads the
+ * packet again does it again from these.
  */
-static void restore_tag(struct tpacket3_hdr *header)
+static void restore_tag(struct tpacket3_hdr *header, uint8_t *bytes,
+			uint32_t status)
 {
-	uint8_t *bytes = (uint8_t *)header + header->tp_mac;
-	uint16_t tpid = header->tp_status & TP_STATUS_VLAN_TPID_VALID ?
+	uint16_t tci = (uint16_t)header->hv1.tp_vlan_tci;
+	uint16_t tpid = status & TP_STATUS_VLAN_TPID_VALID ?
 				header->hv1.tp_vlan_tpid :
 				ETH_P_8021Q;
 
-	memmove(bytes - VLAN_TAG, bytes, MACS);
+	if (!(status & STATUS_SAVED)) {
+		memcpy(header->tp_padding, bytes, MACS_PADDING);
+		memcpy(&header->hv1.tp_rxhash, bytes + MACS_PADDING,
+		       MACS - MACS_PADDING);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST); /* in this order */
+		header->tp_status = status | STATUS_SAVED;
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	}
 	bytes -= VLAN_TAG;
+	memcpy(bytes, header->tp_padding, MACS_PADDING);
+	memcpy(bytes + MACS_PADDING, &header->hv1.tp_rxhash,
+	       MACS - MACS_PADDING);
 	bytes[MACS] = (uint8_t)(tpid >> 8);
 	bytes[MACS + 1] = (uint8_t)tpid;
-	bytes[MACS + 2] = (uint8_t)(header->hv1.tp_vlan_tci >> 8);
-	bytes[MACS + 3] = (uint8_t)header->hv1.tp_vlan_tci;
-	header->tp_mac -= VLAN_TAG;
-	header->tp_snaplen += VLAN_TAG;
-	header->tp_len += VLAN_TAG;
-	header->tp_status &= ~(uint32_t)TP_STATUS_VLAN_VALID;
+	bytes[MACS + 2] = (uint8_t)(tci >> 8);
+	bytes[MACS + 3] = (uint8_t)tci;
 }
 
 static bool is_vlan(uint16_t ethertype)
@@ -94,40 +86,42 @@ static bool is_vlan(uint16_t ethertype)
 
 /* Fills in the VLAN fields; may move the start of the packet. */
 static void decode_vlan(const struct packet_source *s,
-			struct tpacket3_hdr *header, struct packet *packet)
+			struct tpacket3_hdr *header, uint32_t status,
+			struct packet *packet)
 {
-	const uint8_t *bytes;
+	bool has_tag = status & TP_STATUS_VLAN_VALID;
 
 	if (s->source.link_type != DLT_EN10MB) {
-		if (!(header->tp_status & TP_STATUS_VLAN_VALID))
+		if (!has_tag)
 			return;
 		packet->vlan_tci = (uint16_t)header->hv1.tp_vlan_tci;
 		packet->vlan_tpid = header->hv1.tp_vlan_tpid;
 		packet->flags |= NR_VLAN;
 		return;
 	}
-	if (header->tp_status & TP_STATUS_VLAN_VALID &&
-	    header->tp_snaplen >= MACS)
-		restore_tag(header);
-	bytes = (uint8_t *)header + header->tp_mac;
-	if (header->tp_snaplen < MACS + VLAN_TAG ||
-	    !is_vlan(get16(bytes + MACS)))
+	if (has_tag && packet->caplen >= MACS) {
+		restore_tag(header, (uint8_t *)(uintptr_t)packet->data, status);
+		packet->data -= VLAN_TAG;
+		packet->caplen += VLAN_TAG;
+		packet->wirelen += VLAN_TAG;
+	}
+	if (packet->caplen < MACS + VLAN_TAG ||
+	    !is_vlan(get16(packet->data + MACS)))
 		return;
-	packet->vlan_tpid = get16(bytes + MACS);
-	packet->vlan_tci = get16(bytes + MACS + 2);
+	packet->vlan_tpid = get16(packet->data + MACS);
+	packet->vlan_tci = get16(packet->data + MACS + 2);
 	packet->flags |= NR_VLAN | NR_VLAN_IN_BAND;
 }
 
 static uint16_t decode_flags(const struct packet_source *s,
-			     const struct tpacket3_hdr *header)
+			     const struct tpacket3_hdr *header, uint32_t status,
+			     uint32_t wirelen)
 {
 	const struct sockaddr_ll *from =
 		(const void *)((const uint8_t *)header +
 			       TPACKET_ALIGN(sizeof(*header)));
-	uint32_t status = header->tp_status;
-	uint16_t flags = from->sll_pkttype <= PACKET_OUTGOING ?
-				 from->sll_pkttype :
-				 NR_DIRECTION_UNKNOWN;
+	uint8_t type = __atomic_load_n(&from->sll_pkttype, __ATOMIC_RELAXED);
+	uint16_t flags = type <= PACKET_OUTGOING ? type : NR_DIRECTION_UNKNOWN;
 
 	if (status & TP_STATUS_CSUM_VALID)
 		flags |= NR_CSUM_VALID;
@@ -135,60 +129,77 @@ static uint16_t decode_flags(const struct packet_source *s,
 		flags |= NR_CSUM_NOT_READY;
 	if (status & TP_STATUS_TS_RAW_HARDWARE)
 		flags |= NR_CLOCK_HARDWARE;
-	if (status & TP_STATUS_GSO_TCP || header->tp_len > s->frame_max)
+	if (status & TP_STATUS_GSO_TCP || wirelen > s->frame_max)
 		flags |= NR_GSO;
-	return flags | s->block_flags;
+	/* V3 says so of a block, never of a packet. */
+	if (s->ring.status & TP_STATUS_LOSING)
+		flags |= NR_LOSING;
+	return flags;
 }
 
-static void decode(const struct packet_source *s, struct tpacket3_hdr *header,
-		   struct packet *packet)
+static void decode(const struct packet_source *s,
+		   const struct ring_packet *from, struct packet *packet)
 {
+	struct tpacket3_hdr *header = (void *)from->header;
+	uint32_t status = __atomic_load_n(&header->tp_status, __ATOMIC_RELAXED);
+
 	packet->ts_ns =
 		(uint64_t)header->tp_sec * 1000000000u + header->tp_nsec;
-	packet->flags = decode_flags(s, header);
+	packet->data = from->header + from->mac;
+	packet->caplen = from->caplen;
+	packet->wirelen = header->tp_len;
+	packet->flags = decode_flags(s, header, status, packet->wirelen);
 	packet->vlan_tci = 0;
 	packet->vlan_tpid = 0;
-	decode_vlan(s, header, packet);
-	packet->data = (uint8_t *)header + header->tp_mac;
-	packet->caplen = header->tp_snaplen;
-	packet->wirelen = header->tp_len;
+	decode_vlan(s, header, status, packet);
 	packet->interface = s->interface;
 	packet->flow_hash =
 		flow_hash(packet->data, packet->caplen, s->source.link_type);
+}
+
+static void prefetch_next(const struct packet_ring *ring)
+{
+	const uint8_t *next = ring->base +
+			      (size_t)ring->block * ring->block_size +
+			      ring->offset;
+
+	__builtin_prefetch(next);
+	__builtin_prefetch(next + 64);
+	__builtin_prefetch(next + 128);
+}
+
+/* Once; then the lane waits for another ring. */
+static int broken(struct packet_source *s)
+{
+	s->is_broken = true;
+	return SOURCE_IS_BROKEN;
 }
 
 static int packet_burst(struct source *source, struct burst *burst,
 			uint32_t max_packets, size_t max_bytes)
 {
 	struct packet_source *s = (struct packet_source *)source;
+	struct ring_packet packet;
 	uint32_t n = 0;
+	int err = PACKET_RING_OK;
 
 	(void)max_bytes; /* only a lossless source has to heed it */
-	if (s->left == 0) {
-		struct tpacket_block_desc *block = current_block(s);
-
-		if (!block_is_ours(s))
-			return SOURCE_NOTHING;
-		s->left = block->hdr.bh1.num_pkts;
-		s->next = (uint8_t *)block + block->hdr.bh1.offset_to_first_pkt;
-		/* V3 says so of a block, never of a packet. */
-		s->block_flags =
-			block->hdr.bh1.block_status & TP_STATUS_LOSING ?
-				NR_LOSING :
-				0;
+	if (s->is_broken)
+		return SOURCE_NOTHING;
+	if (s->ring.left == 0)
+		err = packet_ring_open(&s->ring);
+	if (err == PACKET_RING_NOTHING)
+		return SOURCE_NOTHING;
+	while (!err && n < max_packets && s->ring.left > 0) {
+		err = packet_ring_next(&s->ring, &packet);
+		if (err)
+			break;
+		if (s->ring.left > 0)
+			prefetch_next(&s->ring);
+		decode(s, &packet, &burst->packets[n++]);
 	}
-	while (n < max_packets && s->left > 0) {
-		struct tpacket3_hdr *header = (void *)s->next;
-
-		s->left--;
-		s->next += header->tp_next_offset;
-		if (s->left > 0) {
-			__builtin_prefetch(s->next);
-			__builtin_prefetch(s->next + 64);
-			__builtin_prefetch(s->next + 128);
-		}
-		decode(s, header, &burst->packets[n++]);
-	}
+	if (err)
+		return broken(s);
 	burst->count = n;
 	burst->link_type = source->link_type;
 	if (n == 0)
@@ -198,14 +209,7 @@ static int packet_burst(struct source *source, struct burst *burst,
 
 static void packet_done(struct source *source)
 {
-	struct packet_source *s = (struct packet_source *)source;
-
-	if (s->left > 0)
-		return;
-	/* Release: our reads are over before the kernel writes again. */
-	__atomic_store_n(&current_block(s)->hdr.bh1.block_status,
-			 TP_STATUS_KERNEL, __ATOMIC_RELEASE);
-	s->block = (s->block + 1) % s->block_count;
+	packet_ring_done(&((struct packet_source *)source)->ring);
 }
 
 static int packet_wait_fd(const struct source *source)
@@ -217,7 +221,7 @@ static void packet_free(struct source *source)
 {
 	struct packet_source *s = (struct packet_source *)source;
 
-	munmap(s->ring, s->ring_size);
+	munmap(s->ring.base, s->ring.size);
 	close(s->epoll_fd);
 	free(s);
 }
@@ -251,14 +255,18 @@ int source_packet_new(struct source **source, int ring_fd, int epoll_fd,
 	*s = (struct packet_source){
 		.source = { .ops = &packet_ops,
 			    .link_type = (uint16_t)geometry->packet.link_type },
-		.ring = ring,
-		.ring_size = size,
-		.block_size = geometry->packet.block_size,
-		.block_count = (uint32_t)(size / geometry->packet.block_size),
+		.ring = { .base = ring,
+			  .size = size,
+			  .block_size = geometry->packet.block_size,
+			  .block_count =
+				  (uint32_t)(size /
+					     geometry->packet.block_size) },
 		.frame_max = geometry->packet.mtu + FRAME_OVERHEAD,
 		.interface = (uint16_t)interface,
 		.epoll_fd = epoll_fd,
 	};
+	if (geometry->packet.is_kept)
+		packet_ring_take_over(&s->ring);
 	*source = &s->source;
 	return 0;
 }

@@ -27,7 +27,11 @@
 #include "warden_verbs.h"
 
 #define STOP_TIMEOUT_MS 5000
-#define BACKOFF_MAX_S 30
+#define PAUSE_MIN_MS 100
+#define PAUSE_MAX_MS 30000
+#define MS UINT64_C(1000000)
+/* An engine that has served so long did not die of how it was started. */
+#define SERVED_NS (1000 * MS)
 #define DESCRIPTORS_MIN 65536
 
 /* ------------------------------------------------------------- the engine */
@@ -116,17 +120,33 @@ static int start_engine(struct warden *warden)
 {
 	int pair[2];
 
+	int err;
+
+	warden->ready_ns = 0;
+	warden->was_told = false;
+	warden->pages_made = 0; /* those of the last one are gone */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
-	warden->engine_was_ready = false;
-	warden->pages_made = 0; /* those of the last one are gone */
 	warden_allow_frames(warden, warden->options->config);
 	warden->engine = fork();
+	err = warden->engine < 0 ? -errno : 0;
 	if (warden->engine == 0)
 		exec_engine(warden->options, pair[1]);
 	close(pair[1]);
 	warden->engine_socket = pair[0];
-	return warden->engine < 0 ? -errno : 0;
+	if (err) {
+		warden->engine = 0;
+		close(pair[0]);
+	}
+	return err;
+}
+
+uint64_t warden_clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void sleep_ms(long ms)
@@ -197,6 +217,7 @@ static int reap_engine(struct warden *warden)
 			insist(warden);
 		sleep_ms(10);
 	}
+	warden->engine = 0;
 	close(warden->engine_socket);
 	warden_abandon(warden);
 	close_xdp(warden);
@@ -211,10 +232,12 @@ static void take_signals(struct warden *warden)
 	while (read(warden->signals, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGCHLD)
 			continue;
-		if (info.ssi_signo == SIGHUP)
-			kill(warden->engine, SIGHUP); /* it asks, see above */
-		else
+		if (info.ssi_signo != SIGHUP)
 			warden->is_stopping = true;
+		else if (warden->ready_ns)
+			kill(warden->engine, SIGHUP); /* it asks: PRIV_RELOAD */
+		else
+			warden->reload_is_due = true; /* there is nobody yet */
 	}
 }
 
@@ -227,7 +250,6 @@ static int serve_engine(struct warden *warden)
 	};
 	int n;
 
-	warden->was_told = false;
 	for (;;) {
 		n = poll(fds, 2, warden->was_told ? STOP_TIMEOUT_MS : -1);
 		if (n < 0 && errno != EINTR && errno != ENOMEM)
@@ -270,49 +292,97 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/*
+ * One that has served for a while is followed at once. Engines that die young
+ * are not: each is waited for twice as long as the one before.
+ */
+static uint32_t next_pause(const struct warden *warden, bool has_served)
+{
+	if (has_served)
+		return 0;
+	if (warden->pause_ms == 0)
+		return PAUSE_MIN_MS;
+	return warden->pause_ms < PAUSE_MAX_MS / 2 ? 2 * warden->pause_ms :
+						     PAUSE_MAX_MS;
+}
+
 /* Before the next engine; a signal to stop ends the wait. */
-static void back_off(struct warden *warden, int seconds)
+static void back_off(struct warden *warden)
 {
 	struct pollfd fd = { .fd = warden->signals, .events = POLLIN };
+	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
+	uint64_t end = now + warden->pause_ms * MS;
 
-	log_warn("starting the engine again in %d s", seconds);
-	for (int s = 0; s < seconds && !warden->is_stopping; s++) {
-		poll(&fd, 1, 1000);
+	if (warden->pause_ms)
+		log_warn("starting the engine again (for the %uth time) in "
+			 "%u ms",
+			 warden->restarts, warden->pause_ms);
+	while (now < end && !warden->is_stopping) {
+		poll(&fd, 1, (int)((end - now) / MS + 1));
 		take_signals(warden);
+		now = warden_clock_ns(CLOCK_MONOTONIC);
 	}
 }
 
-/* Starts engines until one is told to stop, or cannot even start. */
+/* What the next one is to go on with, and when. */
+static void prepare_next(struct warden *warden)
+{
+	const struct config *config = warden->options->config;
+	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
+	bool has_served =
+		warden->ready_ns && now - warden->ready_ns >= SERVED_NS;
+
+	for (uint32_t s = 0; s < config->source_count; s++)
+		if (config->sources[s].backend == BACKEND_PACKET)
+			asroot_packet_keep(&config->sources[s],
+					   warden->sockets[s], has_served);
+	warden->ready_ns = 0;
+	warden->restarts++;
+	warden->died_ns = warden_clock_ns(CLOCK_REALTIME);
+	warden->pause_ms = next_pause(warden, has_served);
+}
+
+/* One engine, to its end. Returns how that was (as of waitpid()). */
+static int run_engine(struct warden *warden)
+{
+	int err = start_engine(warden);
+
+	if (err) {
+		log_error("cannot start an engine: %s", strerror(-err));
+		return W_EXITCODE(1, 0);
+	}
+	return serve_engine(warden);
+}
+
+/* The exit status of a broker that was told to stop. */
+static int stopped_status(const struct warden *warden, int status)
+{
+	/* One that was told so early that it could not hear ends too. */
+	if (!warden->was_told) {
+		log_end(status); /* it had died just before */
+		return 0;
+	}
+	if (WIFSIGNALED(status))
+		return WTERMSIG(status) == SIGTERM ? 0 : 1;
+	return WEXITSTATUS(status);
+}
+
+/* Starts engines until one is told to stop, or the first cannot serve. */
 static int run_engines(struct warden *warden)
 {
-	int backoff_s = 1, status;
-
 	for (;;) {
-		if (start_engine(warden)) {
-			log_error("cannot start an engine: %s",
-				  strerror(errno));
-			return 1;
-		}
-		status = serve_engine(warden);
+		int status = run_engine(warden);
+
 		take_signals(warden);
-		/* One that was told so early that it could not hear ends too.
-		 */
-		if (warden->is_stopping && !warden->was_told) {
-			log_end(status); /* it had died just before */
-			return 0;
-		}
-		if (warden->is_stopping && WIFSIGNALED(status))
-			return WTERMSIG(status) == SIGTERM ? 0 : 1;
 		if (warden->is_stopping)
-			return WEXITSTATUS(status);
+			return stopped_status(warden, status);
 		log_end(status);
-		if (!warden->engine_was_ready)
+		if (!warden->was_ready)
 			return 1; /* it has said why */
-		back_off(warden, backoff_s);
+		prepare_next(warden);
+		back_off(warden);
 		if (warden->is_stopping)
 			return 0;
-		if (backoff_s < BACKOFF_MAX_S)
-			backoff_s *= 2;
 	}
 }
 

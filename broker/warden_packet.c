@@ -24,13 +24,13 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "packet_ring.h"
 #include "warden_offload.h"
 #include "region.h"
 
 #define FRAME_SIZE 2048 /* cuts nothing in V3; the kernel wants one */
 /* Raw IP in files and records; libpcap calls it DLT_RAW, another number. */
 #define LINKTYPE_RAW 101
-#define VLAN_TAG 4  /* room to put the tag back, see source_packet.c */
 #define PRIV_SIZE 8 /* of each block, the engine's progress */
 
 #ifndef SO_PREFER_BUSY_POLL
@@ -155,7 +155,8 @@ static int set_version(int fd, const struct config_source *source)
 	int err = set_option(fd, SOL_PACKET, PACKET_VERSION, TPACKET_V3);
 
 	if (!err)
-		err = set_option(fd, SOL_PACKET, PACKET_RESERVE, VLAN_TAG);
+		err = set_option(fd, SOL_PACKET, PACKET_RESERVE,
+				 PACKET_RING_RESERVE);
 	if (!err && source->ignore_outgoing)
 		err = set_option(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
 	return err;
@@ -336,6 +337,72 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 	socket->fd = fd;
 	socket->epoll_fd = epoll_fd;
 	socket->is_started = false;
+	socket->ring = reply->packet;
+	return 0;
+}
+
+static bool can_be_kept(const struct packet_socket *socket)
+{
+	return socket->fd >= 0 && socket->is_started;
+}
+
+static void keep_lane(struct packet_socket *socket, bool has_served)
+{
+	/* What the engine has not reported any more is of its time. */
+	asroot_packet_stats(socket);
+	socket->before = socket->counts;
+	/* Killed while its captures came back, it knew of some only. */
+	if (has_served || socket->users > socket->wanted)
+		socket->wanted = socket->users;
+	socket->users = 0;
+}
+
+void asroot_packet_keep(const struct config_source *source,
+			struct packet_socket *sockets, bool has_served)
+{
+	for (uint32_t i = 0; i < source->interface_count; i++) {
+		struct packet_socket *lanes = sockets + i * source->lanes;
+		bool are_kept = true;
+
+		for (uint32_t l = 0; l < source->lanes; l++) {
+			keep_lane(&lanes[l], has_served);
+			are_kept &= can_be_kept(&lanes[l]);
+		}
+		for (uint32_t l = 0; l < source->lanes; l++) {
+			lanes[l].is_kept = are_kept;
+			if (!are_kept)
+				asroot_packet_close(&lanes[l]);
+		}
+	}
+}
+
+static bool is_bound_to(const struct packet_socket *socket, unsigned ifindex)
+{
+	struct sockaddr_ll bound = { 0 };
+	socklen_t length = sizeof(bound);
+
+	return getsockname(socket->fd, (struct sockaddr *)&bound, &length) ==
+		       0 &&
+	       bound.sll_ifindex == (int)ifindex;
+}
+
+int asroot_packet_lend(const struct config_source *source, uint32_t interface,
+		       struct packet_socket *socket, struct priv_reply *reply)
+{
+	unsigned ifindex = if_nametoindex(source->interfaces[interface]);
+	int epoll_fd;
+
+	if (ifindex == 0 || !is_bound_to(socket, ifindex))
+		return -ENODEV;
+	epoll_fd = make_epoll(socket->fd);
+	if (epoll_fd < 0)
+		return epoll_fd;
+	close(socket->epoll_fd);
+	socket->epoll_fd = epoll_fd;
+	socket->is_kept = false;
+	reply->packet = socket->ring;
+	reply->packet.is_kept = 1;
+	reply->packet.users = socket->wanted;
 	return 0;
 }
 
@@ -373,9 +440,9 @@ int asroot_packet_stats(struct packet_socket *socket)
 		       &length))
 		return -errno;
 	/* The call resets them. */
-	socket->packets += stats.tp_packets;
-	socket->drops += stats.tp_drops;
-	socket->freezes += stats.tp_freeze_q_cnt;
+	socket->counts.packets += stats.tp_packets;
+	socket->counts.drops += stats.tp_drops;
+	socket->counts.freezes += stats.tp_freeze_q_cnt;
 	return 0;
 }
 
@@ -384,20 +451,18 @@ void asroot_packet_error(const struct config_source *source, uint32_t interface,
 			 struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];
-	struct sockaddr_ll bound = { 0 };
 	struct ifreq request = { 0 };
 	unsigned ifindex = if_nametoindex(name);
-	socklen_t length = sizeof(int), bound_length = sizeof(bound);
+	socklen_t length = sizeof(int);
 	int error = 0;
 
 	getsockopt(socket->fd, SOL_SOCKET, SO_ERROR, &error, &length);
-	/* One that went and came back may have its old index. */
-	getsockname(socket->fd, (struct sockaddr *)&bound, &bound_length);
 	reply->link.error = error;
 	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
 	if (ifindex == 0)
 		reply->link.state = PRIV_LINK_GONE;
-	else if (bound.sll_ifindex != (int)ifindex)
+	/* One that went and came back may have its old index. */
+	else if (!is_bound_to(socket, ifindex))
 		reply->link.state = PRIV_LINK_NEW;
 	else if (ioctl(socket->fd, SIOCGIFFLAGS, &request) == 0 &&
 		 !(request.ifr_flags & IFF_UP))
@@ -414,4 +479,5 @@ void asroot_packet_close(struct packet_socket *socket)
 	close(socket->epoll_fd);
 	close(socket->fd);
 	socket->fd = -1;
+	socket->is_kept = false;
 }

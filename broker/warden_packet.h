@@ -12,10 +12,16 @@ struct packet_socket {
 	int epoll_fd;
 	int said;	 /* the error that was logged last */
 	bool is_started; /* it has its filter, which may be locked */
+	bool is_kept; /* an engine has died: the next goes on with its ring */
+	struct priv_packet ring;
+	uint32_t users;	 /* captures on it, as the engine says */
+	uint32_t wanted; /* as the engines before said: the next waits for */
 	/* counted over all sockets this lane has had */
-	uint64_t packets;
-	uint64_t drops;
-	uint64_t freezes;
+	struct packet_counts {
+		uint64_t packets;
+		uint64_t drops;
+		uint64_t freezes;
+	} counts, before; /* this engine */
 };
 
 /*
@@ -28,6 +34,23 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		       uint32_t lane, struct packet_socket *socket,
 		       const struct packet_socket *first,
 		       struct priv_reply *reply);
+
+/*
+ * An engine has died; of @source all lanes of all interfaces: decides which
+ * rings the next one goes on with. Those of an interface are kept together, as
+ * they share a fanout group, or are closed. @has_served: it served so long that
+ * all captures it was to have had come.
+ */
+void asroot_packet_keep(const struct config_source *source,
+			struct packet_socket *sockets, bool has_served);
+
+/*
+ * Lends a ring that was kept, to be waited for on a new epoll description: the
+ * engine may have written to the other. Returns 0, or -ENODEV: its interface
+ * is another one now; or -errno.
+ */
+int asroot_packet_lend(const struct config_source *source, uint32_t interface,
+		       struct packet_socket *socket, struct priv_reply *reply);
 
 /* Lets packets in: the configured filter, for good. */
 int asroot_packet_start(const struct config_source *source,

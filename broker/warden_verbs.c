@@ -69,12 +69,21 @@ static int asroot_open(struct warden *warden,
 	struct packet_socket *socket = requested_lane(warden, request);
 	const struct config_source *source =
 		requested_source(warden, request, BACKEND_PACKET);
-	int err;
+	struct packet_socket *first = socket - request->lane;
+	int err = -ENODEV;
 
 	if (source->offloads_off)
 		offload_off(source->interfaces[request->interface]);
-	err = asroot_packet_open(source, request->interface, request->lane,
-				 socket, socket - request->lane, reply);
+	if (socket->is_kept)
+		err = asroot_packet_lend(source, request->interface, socket,
+					 reply);
+	/* One of a fanout group that is not as it was: none of it is. */
+	for (uint32_t l = 0; err && l < source->lanes; l++)
+		if (first[l].is_kept)
+			asroot_packet_close(&first[l]);
+	if (err)
+		err = asroot_packet_open(source, request->interface,
+					 request->lane, socket, first, reply);
 	if (err)
 		return err;
 	fds[0] = socket->fd;
@@ -107,10 +116,22 @@ static int asroot_stats(struct warden *warden,
 	int err = asroot_packet_stats(socket);
 
 	(void)fds;
-	reply->stats.packets = socket->packets;
-	reply->stats.drops = socket->drops;
-	reply->stats.freezes = socket->freezes;
+	reply->stats.packets = socket->counts.packets - socket->before.packets;
+	reply->stats.drops = socket->counts.drops - socket->before.drops;
+	reply->stats.freezes = socket->counts.freezes - socket->before.freezes;
+	reply->stats.drops_before = socket->before.drops;
 	return err;
+}
+
+/* Whatever it says: it only makes the next engine wait for so many. */
+static int asroot_users(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	(void)reply;
+	(void)fds;
+	requested_lane(warden, request)->users = request->count;
+	return 0;
 }
 
 static int asroot_error(struct warden *warden,
@@ -283,8 +304,22 @@ static int asroot_ready(struct warden *warden,
 	(void)request;
 	(void)reply;
 	(void)fds;
-	warden->engine_was_ready = true;
 	warden->was_ready = true;
+	warden->ready_ns = warden_clock_ns(CLOCK_MONOTONIC);
+	if (warden->reload_is_due)
+		kill(warden->engine, SIGHUP);
+	warden->reload_is_due = false;
+	return 0;
+}
+
+static int asroot_which(struct warden *warden,
+			const struct priv_request *request,
+			struct priv_reply *reply, int *fds)
+{
+	(void)request;
+	(void)fds;
+	reply->start.restarts = warden->restarts;
+	reply->start.died_ns = warden->died_ns;
 	return 0;
 }
 
@@ -313,6 +348,8 @@ static const struct verb {
 	[PRIV_RELOAD] = { asroot_reload, false },
 	[PRIV_COMMIT] = { asroot_commit, false },
 	[PRIV_ABANDON] = { asroot_abandon, false },
+	[PRIV_START] = { asroot_which, false },
+	[PRIV_PACKET_USERS] = { asroot_users, false },
 };
 
 static void send_reply(struct warden *warden, const struct priv_reply *reply,

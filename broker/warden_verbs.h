@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include <netring/proto.h>
 
@@ -24,13 +25,17 @@ _Static_assert(PRIV_NEXT == CONFIG_SOURCES_MAX, "no source is in both");
 struct warden {
 	struct warden_options *options;
 	int engine_socket;
-	pid_t engine;
+	pid_t engine; /* 0: none */
 	int signals;
-	bool engine_was_ready;
-	bool was_ready; /* this one, or one before */
+	bool was_ready;	    /* this one, or one before */
+	bool reload_is_due; /* for when one is */
 	bool is_stopping;
 	bool was_told; /* the engine, to stop */
 	uint32_t pages_made;
+	uint32_t restarts;	   /* engines that have died */
+	uint64_t died_ns;	   /* the last one, since the epoch */
+	uint64_t ready_ns;	   /* this one, CLOCK_MONOTONIC; 0: not yet */
+	uint32_t pause_ms;	   /* before it was started */
 	uint32_t umems_left;	   /* that this engine may ask for */
 	struct config last_read;   /* by a reload, whatever came of it */
 	const struct config *next; /* read, and not in force yet; or NULL */
@@ -43,6 +48,8 @@ struct warden {
 /* Ends the engine and the warden: @what cannot have been asked by ours. */
 __attribute__((noreturn)) void warden_surprise(const struct warden *warden,
 					       const char *what);
+
+uint64_t warden_clock_ns(clockid_t clock);
 
 /* Takes a request of the engine, if there is one, and answers it. */
 void warden_serve_request(struct warden *warden);

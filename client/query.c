@@ -31,6 +31,7 @@ static const struct shape {
 	    STRING(struct nr_msg_channel, source),
 	    STRING(struct nr_msg_channel, backend),
 	    STRING(struct nr_msg_channel, filter) } },
+	{ NR_MSG_BROKER, sizeof(struct nr_msg_broker), { { 0, 0 } } },
 	{ NR_MSG_SOURCE,
 	  sizeof(struct nr_msg_source),
 	  { STRING(struct nr_msg_source, source),

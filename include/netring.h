@@ -256,7 +256,12 @@ struct nr_batch {
 	 *  NR_BATCH_REATTACHED). */
 	uint64_t gap;
 	uint32_t flags; /**< NR_BATCH_* */
-	/** Of a group: counts up when flows have moved between its members. */
+	/** Counts up when flows have moved between the members of a group,
+	 * and, for everybody, by NR_EPOCH_ENGINE when the broker's engine has
+	 * died and another goes on. A capture that attaches again then goes on
+	 * where the engine before was, and may get again up to a block of what
+	 * it was given last, once: between batches of which
+	 * epoch / NR_EPOCH_ENGINE differs. */
 	uint32_t epoch;
 
 	/* For the functions below. */
@@ -433,9 +438,10 @@ uint64_t nr_stats_lost(const struct nr_stats *stats);
 const char *nr_lost_name(unsigned cause);
 
 /**
- * Called with each answer of the broker: a struct nr_msg_channel,
- * nr_msg_source, nr_msg_channel_lane or nr_msg_capture, by msg->type. Strings
- * in it are terminated. Returns 0 to go on; anything else ends the query.
+ * Called with each answer of the broker: a struct nr_msg_broker,
+ * nr_msg_channel, nr_msg_source, nr_msg_channel_lane or nr_msg_capture, by
+ * msg->type. Strings in it are terminated. Returns 0 to go on; anything else
+ * ends the query.
  */
 typedef int (*nr_query_fn)(const struct nr_msg *msg, void *data);
 

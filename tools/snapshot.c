@@ -28,6 +28,9 @@ static int answer_take(const struct nr_msg *msg, void *data)
 	void *grown;
 
 	switch (msg->type) {
+	case NR_MSG_BROKER:
+		memcpy(&s->broker, msg, sizeof(s->broker));
+		return 0;
 	case NR_MSG_SOURCE:
 		grown = append(s->sources, s->source_count, msg,
 			       sizeof(*s->sources));

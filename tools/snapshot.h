@@ -11,6 +11,8 @@
 #include <netring.h>
 
 struct snapshot {
+	struct nr_msg_broker
+		broker; /* zero of a broker that has no such word */
 	struct nr_msg_source *sources;
 	struct nr_msg_channel_lane *lanes;
 	struct nr_msg_capture *captures;

@@ -276,9 +276,25 @@ size_t snapshot_capture_lines(const struct snapshot *snapshot)
 	return lines;
 }
 
+/* A broker whose engine dies again and again is to be seen here. */
+static void print_broker(const struct snapshot *now, FILE *out)
+{
+	const struct nr_msg_broker *b = &now->broker;
+
+	if (b->restarts)
+		fprintf(out,
+			"engine restarted %" PRIu32 " time%s, last %" PRIu64
+			" s ago\n\n",
+			b->restarts, b->restarts == 1 ? "" : "s",
+			now->time_ns < b->died_ns ?
+				0 :
+				(now->time_ns - b->died_ns) / 1000000000);
+}
+
 void snapshot_print(const struct snapshot *now, const struct snapshot *last,
 		    FILE *out)
 {
+	print_broker(now, out);
 	print_sources(now, last, out);
 	if (now->lane_count)
 		fputc('\n', out);
@@ -305,6 +321,15 @@ static void xdp_json(struct json *json, const struct nr_msg_source *s)
 	json_number(json, "frames_kept", s->frames_kept);
 }
 
+static void broker_json(struct json *json, const struct nr_msg_broker *b)
+{
+	json_object(json, "engine");
+	json_number(json, "started_ns", b->started_ns);
+	json_number(json, "restarts", b->restarts);
+	json_number(json, "died_ns", b->died_ns);
+	json_object_end(json);
+}
+
 static void source_json(struct json *json, const struct nr_msg_source *s)
 {
 	const char *state = snapshot_state(s->state);
@@ -318,6 +343,7 @@ static void source_json(struct json *json, const struct nr_msg_source *s)
 	json_number(json, "captured", s->captured);
 	json_number(json, "bytes", s->bytes);
 	json_number(json, "kernel_drops", s->kernel_drops);
+	json_number(json, "drops_before", s->drops_before);
 	json_number(json, "freezes", s->freezes);
 	json_number(json, "retired", s->retired);
 	json_number(json, "ring_bytes", s->ring_bytes);
@@ -402,6 +428,7 @@ void snapshot_print_json(const struct snapshot *now, bool is_compact, FILE *out)
 	json_init(&json, out, is_compact);
 	json_object(&json, NULL);
 	json_number(&json, "time_ns", now->time_ns);
+	broker_json(&json, &now->broker);
 	json_array(&json, "sources");
 	for (size_t i = 0; i < now->source_count; i++)
 		source_json(&json, &now->sources[i]);

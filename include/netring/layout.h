@@ -93,13 +93,16 @@ struct nr_block {
 	uint16_t link_type; /* LINKTYPE_ value (DLT) of all its packets */
 	uint16_t flags;	    /* 0 */
 	/*
-	 * Counts up when flows move between the members of a group. May still
-	 * change while the block has no record.
+	 * Counts up when flows move between the members of a group, and by
+	 * NR_EPOCH_ENGINE for each engine of the broker that has died. May
+	 * still change while the block has no record.
 	 */
 	uint32_t epoch;
 	uint32_t reserved_epoch;
 	uint64_t reserved[5];
 };
+
+#define NR_EPOCH_ENGINE (UINT32_C(1) << 20)
 
 #define NR_BLOCK_CLOSED UINT32_C(0x80000000)
 #define NR_BLOCK_COUNT UINT32_C(0x7fffffff)

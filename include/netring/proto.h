@@ -22,8 +22,8 @@
  *   LIST    -------------------------->
  *           <--------------------------  CHANNEL ... DONE
  *   STAT    -------------------------->
- *           <--------------------------  SOURCE ... CHANNEL_LANE ...
- *                                        CAPTURE ... DONE
+ *           <--------------------------  BROKER, SOURCE ...
+ *                                        CHANNEL_LANE ... CAPTURE ... DONE
  *
  * Instead of any answer: ERROR, and the broker hangs up.
  *
@@ -65,6 +65,7 @@ enum nr_msg_type {
 	NR_MSG_CHANNEL_LANE = 71,
 	NR_MSG_CAPTURE = 72,
 	NR_MSG_MOVE = 73,
+	NR_MSG_BROKER = 74,
 };
 
 /* First bytes of every message. ACK, BELL, LIST, RELOAD and DONE are only this.
@@ -150,8 +151,22 @@ struct nr_msg_channel {
 	char filter[512]; /* empty: everything; cut if longer */
 };
 
+/*
+ * The broker itself: how often its engine has died and another went on. All
+ * other numbers count from the start of the engine that there is.
+ */
+struct nr_msg_broker {
+	struct nr_msg msg;
+	uint64_t started_ns; /* the engine, since the epoch */
+	uint64_t died_ns;    /* the one before; 0: there was none */
+	uint32_t restarts;
+	uint32_t reserved_restarts;
+	uint64_t reserved[4];
+};
+
 enum nr_source_state {
-	NR_SOURCE_WAITING = 0, /* replay: for captures; else: not opened yet */
+	/* replay: for captures; else: for those of an engine that has died */
+	NR_SOURCE_WAITING = 0,
 	NR_SOURCE_RUNNING = 1,
 	NR_SOURCE_DOWN = 2, /* the link is down */
 	NR_SOURCE_GONE = 3, /* the interface is gone */
@@ -161,7 +176,10 @@ enum nr_source_state {
 		6, /* xdp: the host needs the packets, and has them */
 };
 
-/* A source's lane. On the ring's wire side: captured + kernel_drops + retired.
+/*
+ * A source's lane. On the ring's wire side: captured + kernel_drops + retired.
+ * After a restart that is what came since the engine before has died, and what
+ * its ring still held.
  */
 struct nr_msg_source {
 	struct nr_msg msg;
@@ -186,13 +204,13 @@ struct nr_msg_source {
 	uint64_t xdp_dropped;
 	uint64_t xdp_ring_full;
 	uint64_t xdp_fill_empty;
-	uint64_t xdp_invalid; /* addresses in the fill ring */
-	uint32_t xdp_flags;   /* NR_XDP_* */
-	uint32_t frames;      /* of the UMEM */
-	uint32_t frames_free; /* neither the kernel's nor lent */
-	uint32_t frames_kept; /* the kernel's */
-	uint64_t retired;     /* went by while a reload made the memory anew */
-	uint64_t reserved[1];
+	uint64_t xdp_invalid;  /* addresses in the fill ring */
+	uint32_t xdp_flags;    /* NR_XDP_* */
+	uint32_t frames;       /* of the UMEM */
+	uint32_t frames_free;  /* neither the kernel's nor lent */
+	uint32_t frames_kept;  /* the kernel's */
+	uint64_t retired;      /* went by while a reload made the memory anew */
+	uint64_t drops_before; /* kernel drops until the engine before died */
 };
 
 #define NR_XDP 1u	   /* the fields above are filled in */
@@ -288,6 +306,8 @@ NR_AT(struct nr_msg_lane, ring_map_size, 40);
 NR_AT(struct nr_msg_lane, ring_offset, 48);
 NR_AT(struct nr_msg_lane, arena_id, 56);
 NR_AT(struct nr_msg_lane, region_size, 64);
+NR_ASSERT(sizeof(struct nr_msg_broker) == 72, "struct nr_msg_broker");
+NR_AT(struct nr_msg_broker, restarts, 32);
 NR_ASSERT(sizeof(struct nr_msg_channel) == 688, "struct nr_msg_channel");
 NR_AT(struct nr_msg_channel, source, 80);
 NR_AT(struct nr_msg_channel, snaplen, 160);
@@ -299,6 +319,7 @@ NR_AT(struct nr_msg_source, kernel_drops, 184);
 NR_AT(struct nr_msg_source, xdp_dropped, 232);
 NR_AT(struct nr_msg_source, xdp_flags, 264);
 NR_AT(struct nr_msg_source, retired, 280);
+NR_AT(struct nr_msg_source, drops_before, 288);
 NR_ASSERT(sizeof(struct nr_msg_channel_lane) == 224,
 	  "struct nr_msg_channel_lane");
 NR_AT(struct nr_msg_channel_lane, seen, 88);
