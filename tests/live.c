@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define WAIT_MS 20000
@@ -212,6 +213,27 @@ uint32_t live_program(const char *interface)
 	return query.prog_id	 ? query.prog_id :
 	       query.drv_prog_id ? query.drv_prog_id :
 				   query.skb_prog_id;
+}
+
+int live_socket(const struct live *live)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, live->broker.pid, 0);
+
+	for (int n = 3; n < 256; n++) {
+		int fd = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0);
+		int domain = 0;
+		socklen_t length = sizeof(domain);
+
+		if (fd < 0)
+			continue;
+		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) ==
+			    0 &&
+		    domain == AF_PACKET)
+			return fd;
+		close(fd);
+	}
+	cr_assert_fail("the broker has no AF_PACKET socket");
+	return -1;
 }
 
 /* ----------------------------------------------------------------- sending */

@@ -49,6 +49,9 @@ __attribute__((format(printf, 2, 3))) void live_broker(struct live *live,
 						       const char *config, ...);
 void live_stop(struct live *live);
 
+/* The warden's (first) AF_PACKET socket, as a descriptor of ours. */
+int live_socket(const struct live *live);
+
 /* Sums over the lanes of all sources. */
 struct live_counts {
 	uint64_t captured;

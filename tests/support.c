@@ -585,7 +585,9 @@ static int take_answer(const struct nr_msg *msg, void *data)
 {
 	struct broker_stat *stat = data;
 
-	if (msg->type == NR_MSG_SOURCE)
+	if (msg->type == NR_MSG_BROKER)
+		memcpy(&stat->broker, msg, sizeof(stat->broker));
+	else if (msg->type == NR_MSG_SOURCE)
 		TAKE(stat, source, sources, msg);
 	else if (msg->type == NR_MSG_CHANNEL_LANE)
 		TAKE(stat, channel_lane, channel_lanes, msg);

@@ -82,6 +82,7 @@ uint64_t process_status(pid_t pid, const char *key, int base);
  * sums over lanes; false / failing when there is no such thing. */
 struct broker_stat {
 	unsigned sources, channel_lanes, captures; /* entries below */
+	struct nr_msg_broker broker;
 	struct nr_msg_source source[64];
 	struct nr_msg_channel_lane channel_lane[64];
 	struct nr_msg_capture capture[512];

@@ -179,28 +179,6 @@ Test(packet_options, promiscuous_is_not_the_default)
 
 /* ---------------------------------------------------------------- polling */
 
-/* The warden's AF_PACKET socket, as a descriptor of ours. */
-static int packet_socket(void)
-{
-	int pidfd = (int)syscall(SYS_pidfd_open, live.broker.pid, 0);
-
-	for (int n = 3; n < 256; n++) {
-		int fd = (int)syscall(SYS_pidfd_getfd, pidfd, n, 0);
-		int domain = 0;
-		socklen_t length = sizeof(domain);
-
-		if (fd < 0)
-			continue;
-		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) ==
-			    0 &&
-		    domain == AF_PACKET)
-			return fd;
-		close(fd);
-	}
-	cr_assert_fail("the broker has no AF_PACKET socket");
-	return -1;
-}
-
 static int option(int fd, int name)
 {
 	int value = -1;
@@ -216,7 +194,7 @@ Test(packet_options, busy_poll_is_set_on_the_socket)
 
 	check_captures("busy_poll = 50\nprefer_busy_poll = yes\n"
 		       "busy_poll_budget = 16");
-	fd = packet_socket();
+	fd = live_socket(&live);
 	cr_assert_eq(option(fd, SO_BUSY_POLL), 50);
 	cr_assert_eq(option(fd, SO_PREFER_BUSY_POLL), 1);
 	close(fd);
@@ -230,7 +208,7 @@ Test(packet_options, nobody_without_root_drops_the_filter_of_a_source)
 	int fd, one = 1;
 
 	check_captures("filter = udp");
-	fd = packet_socket();
+	fd = live_socket(&live);
 	/* Locked: even whoever has the socket. */
 	cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &one,
 				sizeof(one)),

@@ -205,6 +205,41 @@ Test(xdp_host, packets_that_nobody_wants_pass_in_driver_mode)
 	check_passing("driver");
 }
 
+/* Between engines the host gets its packets, all of them. */
+Test(xdp_host, packets_pass_while_there_is_no_engine)
+{
+	unsigned passed = 0;
+	int tap = live_tap("inside");
+
+	live_broker(&live, SOURCE CHANNEL);
+	/* Engines that die young: the fourth is waited for. */
+	for (unsigned i = 1; i <= 3; i++) {
+		taker_open(&taker, "all", 0);
+		send_frames(0, 1);
+		taker_wait(&taker, 1);
+		live_tap_got(tap);
+		kill(broker_engine(&live.broker), SIGKILL);
+		if (i < 3)
+			eventually(broker_said_times(&live.broker, "serving") ==
+				   i + 1);
+		nr_capture_close(taker.capture);
+	}
+	eventually(broker_said(&live.broker, "in 400 ms"));
+	send_frames(0, 100);
+	for (int ms = 0; passed < 100 && ms < 5000; ms++) {
+		passed += live_tap_got(tap);
+		sleep_ms(1);
+	}
+	cr_assert_eq(passed, 100);
+	eventually(broker_said_times(&live.broker, "serving") == 4);
+	taker_open(&taker, "all", 0);
+	send_frames(1, 10);
+	taker_wait(&taker, 10);
+	taker_close(&taker);
+	close(tap);
+	live_stop(&live);
+}
+
 /* The warden ends on an index that it does not know. */
 Test(xdp_host, numbers_of_a_source_that_is_not_the_first_are_told)
 {
