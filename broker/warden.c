@@ -118,9 +118,7 @@ exec_engine(const struct warden_options *options, int socket)
 
 static int start_engine(struct warden *warden)
 {
-	int pair[2];
-
-	int err;
+	int pair[2], err;
 
 	warden->ready_ns = 0;
 	warden->was_told = false;
@@ -234,7 +232,7 @@ static void take_signals(struct warden *warden)
 			continue;
 		if (info.ssi_signo != SIGHUP)
 			warden->is_stopping = true;
-		else if (warden->ready_ns)
+		else if (warden->ready_ns && warden->engine)
 			kill(warden->engine, SIGHUP); /* it asks: PRIV_RELOAD */
 		else
 			warden->reload_is_due = true; /* there is nobody yet */
