@@ -139,14 +139,6 @@ static int start_engine(struct warden *warden)
 	return err;
 }
 
-uint64_t warden_clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static void sleep_ms(long ms)
 {
 	const struct timespec pause = { ms / 1000, ms % 1000 * 1000000 };

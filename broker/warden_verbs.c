@@ -22,6 +22,14 @@
 
 #define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
 
+uint64_t warden_clock_ns(clockid_t clock)
+{
+	struct timespec now;
+
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 void warden_surprise(const struct warden *warden, const char *what)
 {
 	log_error("the engine asked for something impossible (%s): stopping",

@@ -7,7 +7,8 @@
  * behind or given twice, and after a reload each socket is at its source's
  * new place or closed.
  * Input: requests: verb, then source, interface, lane, count; a few are wrong
- * in length. Before each a byte of what the system answers.
+ * in length. Before each a byte of what the system answers. One that is none
+ * is the death of the engine, whose rings the next one goes on with.
  */
 #include "fuzz.h"
 
@@ -58,6 +59,7 @@ static int open_something(void);
 #undef unlink
 
 #define SOCKETS_MAX 4096
+#define DEATH 254
 
 /* What the "system" has handed out: sockets by number, and whose they are. */
 static struct {
@@ -149,6 +151,19 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 	return 0;
 }
 
+int asroot_packet_lend(const struct config_source *source, uint32_t interface,
+		       struct packet_socket *socket, struct priv_reply *reply)
+{
+	(void)reply;
+	assert(source->backend == BACKEND_PACKET);
+	assert(interface < source->interface_count);
+	assert(socket->is_kept && sockets[socket->fd - 100000].is_open);
+	if (fails)
+		return -ENODEV;
+	socket->is_kept = false;
+	return 0;
+}
+
 int asroot_packet_start(const struct config_source *source,
 			struct packet_socket *socket)
 {
@@ -175,6 +190,7 @@ void asroot_packet_close(struct packet_socket *socket)
 	if (socket->fd >= 0)
 		close_socket(socket->fd - 100000);
 	socket->fd = -1;
+	socket->is_kept = false;
 }
 
 int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
@@ -372,6 +388,7 @@ static bool is_allowed(const struct priv_request *request)
 	uint32_t backend = BACKEND_PACKET;
 
 	switch (request->verb) {
+	case PRIV_START:
 	case PRIV_READY:
 	case PRIV_RELOAD:
 	case PRIV_ABANDON:
@@ -395,6 +412,7 @@ static bool is_allowed(const struct priv_request *request)
 	case PRIV_PACKET_START:
 	case PRIV_PACKET_STATS:
 	case PRIV_PACKET_ERROR:
+	case PRIV_PACKET_USERS:
 		break;
 	default:
 		return false;
@@ -497,6 +515,15 @@ static void init(struct warden_options *options)
 	warden_allow_frames(&warden, options->config);
 }
 
+/* As asroot_packet_keep() leaves what a dead engine had: some, or none. */
+static void die(void)
+{
+	for (uint32_t s = 0; s < PRIV_NEXT; s++)
+		for (uint32_t l = 0; l < LANES_MAX; l++)
+			if (warden.sockets[s][l].fd >= 0)
+				warden.sockets[s][l].is_kept = true;
+}
+
 static void ask(int socket, struct input *in)
 {
 	uint32_t flags = input_byte(in);
@@ -508,6 +535,10 @@ static void ask(int socket, struct input *in)
 	uint8_t message[2 * sizeof(request)] = { 0 };
 	size_t length = sizeof(request);
 
+	if (request.verb == DEATH) {
+		die();
+		return;
+	}
 	fails = flags & 1;
 	next_config = flags >> 1 & 3;
 	if (flags & 8) /* large numbers */
