@@ -360,7 +360,6 @@ void lane_channel_miss(struct lane_channel *channel, uint64_t packets)
 	for (group = channel->groups; group; group = group->next)
 		miss_in_group(group, packets);
 	/* Behind their shares, which consumers take off what passed. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
 	count(channel, packets, packets);
 }
 

@@ -81,10 +81,9 @@ static void raise_to(uint64_t *mark, uint64_t value)
 static uint64_t now_or_end(const struct lane *lane, const uint64_t *now,
 			   const uint64_t *at_end)
 {
-	uint64_t count = nr_count_load(now);
+	/* Acquire: an end that is seen behind it takes none of it back. */
+	uint64_t count = __atomic_load_n(now, __ATOMIC_ACQUIRE);
 
-	/* Behind the count: an end that comes later takes none of it back. */
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return nr_ring_end_word(lane->ring) ? nr_count_load(at_end) : count;
 }
 

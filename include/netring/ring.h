@@ -82,12 +82,13 @@ static inline uint64_t nr_return_slot(const struct nr_return *page, uint64_t n)
 }
 
 /*
- * Counters that one lane writes and anybody reads. Relaxed: each is a number
- * of its own; readers that want several to agree look at a quiet moment.
+ * Counters that one lane writes and anybody reads. Each is a number of its own,
+ * and readers that want several to agree look at a quiet moment. Release: what
+ * was counted elsewhere before is not older.
  */
 static inline void nr_count_store(uint64_t *word, uint64_t value)
 {
-	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
 }
 
 /*
