@@ -87,6 +87,22 @@ static void session_finish(struct session *session)
 	session_free(session);
 }
 
+/* An attach has its line whatever else comes: its rate is limited already. */
+static void log_end(struct session *session, const char *why)
+{
+	bool was_attached = session->state == SESSION_UNACKED ||
+			    session->state == SESSION_ATTACHED;
+
+	if (!session->is_let_in &&
+	    (!why || !account_take_line(session->account, control_now_ns())))
+		return;
+	log_info("%s uid %u pid %d (%s)%s%s: %s",
+		 was_attached ? "detach" : "close", session->peer.uid,
+		 (int)session->peer.pid, session->peer.comm_text,
+		 session->asked[0] ? " channel " : "", session->asked,
+		 why ? why : "it hung up");
+}
+
 void session_close(struct session *session, const char *why)
 {
 	const struct capture *capture = session->capture;
@@ -96,14 +112,7 @@ void session_close(struct session *session, const char *why)
 	if (session->state == SESSION_CLOSING ||
 	    session->state == SESSION_LINGERING)
 		return;
-	/* Of captures there are no more than the attach rate lets in. */
-	if (capture ||
-	    (why && account_take_line(session->account, control_now_ns())))
-		log_info("%s uid %u pid %d (%s)%s%s: %s",
-			 capture ? "detach" : "close", session->peer.uid,
-			 (int)session->peer.pid, session->peer.comm_text,
-			 session->asked[0] ? " channel " : "", session->asked,
-			 why ? why : "it hung up");
+	log_end(session, why);
 	was_unacked = session->state == SESSION_UNACKED;
 	move_was_read(session);
 	session->state = SESSION_CLOSING;
@@ -303,6 +312,7 @@ static void take_attach(struct session *session, struct wire_msg *msg)
 			       session->control->config->attach_rate);
 		return;
 	}
+	session->is_let_in = true;
 	session->wanted = *request;
 	attach(session);
 }
@@ -457,14 +467,18 @@ static void handle(struct control *control, struct event *event,
 
 /* ---------------------------------------------------------------- the life */
 
-/* The reason not to serve this peer at all, or NULL. */
+/*
+ * The reason not to serve this peer at all, or NULL. The owner has to be able
+ * to ask what is wrong, and to put it right.
+ */
 static const char *unwelcome(const struct session *session)
 {
 	const struct control *control = session->control;
 
 	if (control->has_privilege && session->peer.uid == control->own_uid)
 		return "it has the engine's own uid";
-	if (session->account->connections >= control->config->max_connections)
+	if (!session->peer.is_owner &&
+	    session->account->connections >= control->config->max_connections)
 		return "its user has too many connections";
 	return NULL;
 }

@@ -35,6 +35,7 @@ struct session {
 	struct peer peer;
 	struct account *account;
 	enum session_state state;
+	bool is_let_in; /* the attach rate has allowed its attach */
 	bool has_sent_fds;
 	uint64_t deadline_ns; /* 0: none */
 	uint32_t request;     /* id that answers carry */

@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -277,6 +278,49 @@ Test(policy, is_logged_with_who_and_what_and_why)
 		 (int)c.pid);
 	eventually(broker_said(&broker, line));
 	cr_assert_eq(broker_said_times(&broker, "uid 23456"), 1);
+	broker_stop(&broker);
+}
+
+/* More than are logged one by one. */
+static int send_junk(void *data)
+{
+	for (int i = 0; i < 100; i++) {
+		int fd = raw_connect();
+
+		must(fd >= 0);
+		must(send(fd, "x", 1, MSG_NOSIGNAL) == 1);
+		must(raw_ends(fd, 3000));
+		close(fd);
+	}
+	(void)data;
+	return 0;
+}
+
+Test(policy, refusals_are_logged_whatever_else_comes)
+{
+	static const char line[] = "channel 'mine' does not allow user 23456";
+
+	serve("", "[channel mine]\nsource = trace\nallow = user:12345\n");
+	cr_assert_eq(child_wait(child_start(OTHER_UID, send_junk, NULL)), 0);
+	cr_assert_lt(broker_said_times(&broker, "a message that is none"), 100);
+	for (int i = 0; i < 10; i++)
+		cr_assert_eq(TRY("mine", .uid = OTHER_UID, .gid = OTHER_UID),
+			     -EACCES);
+	eventually(broker_said_times(&broker, line) == 10);
+	broker_stop(&broker);
+}
+
+Test(policy, root_can_ask_however_many_connections_it_has)
+{
+	struct nr_capture *captures[3];
+
+	serve("max_connections = 3\n", "[channel mine]\nsource = trace\n");
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(nr_capture_open("mine", NULL, &captures[i]), 0);
+	cr_assert_eq(command_run(&c, "netring stat"), 0, "%s", c.err);
+	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	for (int i = 0; i < 3; i++)
+		nr_capture_close(captures[i]);
 	broker_stop(&broker);
 }
 

@@ -385,6 +385,9 @@ Test(tool, a_full_channel_is_status_6_and_says_what_is_taken)
 	cr_assert(count > 0 && count < 64);
 	cr_assert_eq(command_run(&c, "netring dump small"), 6, "%s", c.err);
 	cr_assert(has(c.err, "blocks"));
+	/* What never was attached is not detached. */
+	eventually(broker_said(&broker, "close uid 0"));
+	cr_assert_not(broker_said(&broker, "detach uid 0"));
 	while (count)
 		nr_capture_close(capture[--count]);
 	broker_stop(&broker);
