@@ -154,6 +154,8 @@ static void end_session(struct control_channel *channel,
 			       is_gone ? "the channel was removed meanwhile" :
 					 "the channel has changed meanwhile: "
 					 "attach again");
+	else if (session->capture->lanes[0].sub.is_denied)
+		session_close(session, "it is not allowed any more");
 	else
 		session_close(session,
 			      is_gone ? "the channel was removed" :

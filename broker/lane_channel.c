@@ -500,7 +500,7 @@ void lane_channel_end(struct lane_channel *channel, unsigned why)
 	for (stream = channel->streams; stream; stream = stream->next) {
 		stream_publish(stream);
 		for (sub = stream->subscriptions; sub; sub = sub->next)
-			end(channel, sub, why);
+			end(channel, sub, sub->is_denied ? NR_END_DENIED : why);
 		stream_ring(stream);
 	}
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "capture.h"
 #include "log.h"
 #include "move.h"
 #include "policy.h"
@@ -161,6 +162,27 @@ static bool is_replaced(const struct reload *reload,
 	return false;
 }
 
+/*
+ * Who may not attach to the @new one is told that. The lanes look at the mark
+ * when they have the command to end the channel, which is sent after this.
+ */
+static void mark_denied(const struct reload *reload,
+			const struct control_channel *channel,
+			const struct config_channel *new)
+{
+	struct session *session = reload->control->sessions;
+
+	for (; session; session = session->next) {
+		struct capture *capture = session->capture;
+
+		if (!capture || capture->channel != channel ||
+		    policy_allows(reload->config, new, &session->peer))
+			continue;
+		for (uint32_t i = 0; i < capture->lane_count; i++)
+			capture->lanes[i].sub.is_denied = true;
+	}
+}
+
 static void end_channels(struct reload *reload)
 {
 	struct control_channel *channel = reload->control->channels;
@@ -171,12 +193,14 @@ static void end_channels(struct reload *reload)
 
 		if (channel->is_retired || is_replaced(reload, channel))
 			continue;
-		if (!new)
+		if (!new) {
 			control_channel_end(channel, NR_END_CHANNEL);
-		else if (channel->source != reload->sources[new->source])
+		} else if (channel->source != reload->sources[new->source]) {
+			mark_denied(reload, channel, new);
 			control_channel_end(channel, NR_END_RETIRED);
-		else
+		} else {
 			allow(channel, new);
+		}
 	}
 }
 

@@ -92,6 +92,7 @@ struct subscription {
 	uint64_t ring_slow_ns; /* when it was last slow */
 	bool was_slow;	       /* by the clock, once: its rings are timed */
 	struct subscription_totals carried;
+	bool is_denied;	 /* may not go on; the control thread's, see there */
 	bool is_counted; /* one of the lane's captures */
 	bool has_moved;	 /* ended, to go on elsewhere: */
 	struct subscription *after;
