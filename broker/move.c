@@ -377,6 +377,17 @@ bool move_concerns(const struct control *control,
 	return false;
 }
 
+const struct control_channel *move_next(const struct control *control,
+					const struct control_channel *channel)
+{
+	const struct move *move;
+
+	for (move = control->moves; move; move = move->next)
+		if (move->from == channel)
+			return move->to;
+	return NULL;
+}
+
 void move_free_all(struct control *control)
 {
 	while (control->moves)

@@ -30,6 +30,10 @@ uint64_t move_deadline(const struct control *control);
 bool move_concerns(const struct control *control,
 		   const struct control_channel *channel);
 
+/* Where the captures of @channel are being moved to, or NULL. */
+const struct control_channel *move_next(const struct control *control,
+					const struct control_channel *channel);
+
 void move_free_all(struct control *control);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "capture.h"
+#include "move.h"
 #include "session.h"
 
 static void copy_name(char *to, size_t size, const char *from)
@@ -20,8 +21,14 @@ static void copy_name(char *to, size_t size, const char *from)
 static bool is_visible(const struct session *session,
 		       const struct control_channel *channel)
 {
-	return !channel->is_retired &&
-	       policy_allows(session->control->config, channel->config,
+	const struct control *control = session->control;
+	const struct control_channel *next = move_next(control, channel);
+
+	/* Until captures have moved, they are in the old one: that is shown. */
+	if (!next && (channel->is_retired || move_concerns(control, channel)))
+		return false;
+	return policy_allows(control->config,
+			     next ? next->config : channel->config,
 			     &session->peer);
 }
 

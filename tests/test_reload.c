@@ -397,13 +397,13 @@ Test(reload, ends_who_does_not_follow_and_who_lost_the_right)
 	struct reader *readers;
 
 	serve(200000, EVERYONE);
-	readers = readers_new(ledger_new(&trace), 4, "trace");
-	for (unsigned i = 0; i < 4; i++)
+	readers = readers_new(ledger_new(&trace), 5, "trace");
+	for (unsigned i = 0; i < 5; i++)
 		readers[i].ledger = ledger_new(&trace);
 	readers[0].follows = true;  /* stays */
 	readers[1].follows = false; /* may stay, but cannot */
 	readers[2].follows = true;  /* may not */
-	readers[3].channel = "other";
+	readers[3].channel = readers[4].channel = "other";
 	reader_start(&readers[0], UID);
 	reader_start(&readers[1], UID);
 	reader_start(&readers[2], OTHER_UID);
@@ -431,14 +431,18 @@ Test(reload, ends_who_does_not_follow_and_who_lost_the_right)
 	cr_assert_eq(command_run(&c, "netring list"), 0);
 	cr_assert_eq(lines_of(c.out, NULL), 3, "%s", c.out);
 	cr_assert_eq(command_run(&c, "netring dump -c 1 new"), 0);
-	/* Its source goes. */
+	/* Its source goes; the right of one to the next goes with it. */
+	reader_start(&readers[4], UID);
+	let_come(&readers[4], 1);
 	config_write("[source trace]\nbackend = replay\nfile = %s\n"
 		     "rate = 20001\n[channel other]\nsource = trace\n"
-		     "allow = everyone\narena = 16M\n",
+		     "allow = user:23456\narena = 16M\n",
 		     test_path("trace.pcap"));
 	reload();
 	reader_end(&readers[3], -ESTALE);
 	reader_check_sum(&readers[3]);
+	reader_end(&readers[4], -EKEYREVOKED);
+	reader_check_sum(&readers[4]);
 	broker_stop(&broker);
 }
 
@@ -501,7 +505,15 @@ Test(reload, waits_a_second_for_who_never_acknowledges_and_goes_on)
 	pid = child_start(UID, sleep_through, is_ready);
 	eventually(*is_ready);
 	start = scene_now_ns();
-	change("allow = everyone\narena = 8M\n");
+	configure("allow = everyone\narena = 8M\n");
+	command_start(&c, 0, "exec netring reload");
+	eventually(broker_said(&broker, "channel trace has changed"));
+	/* It is still what it was. */
+	broker_read_stat(&stat_now, "trace");
+	cr_assert_geq(stat_now.captures, 1);
+	cr_assert_eq(stat_now.channel_lanes, 1);
+	cr_assert_gt(stat_now.channel_lane[0].blocks, 0);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
 	took = (scene_now_ns() - start) / 1000000;
 	cr_assert(took >= 900 && took < 3000, "%llu ms",
 		  (unsigned long long)took);
