@@ -41,6 +41,7 @@ struct lane_channel {
 	uint64_t seen;
 	uint64_t filtered;
 	uint64_t passed;
+	uint64_t bytes_gone; /* published by streams that are not among them */
 };
 
 struct lane {

@@ -18,6 +18,7 @@ static bool is_used(const struct lane_channel *channel)
 
 static void link_stream(struct lane_channel *channel, struct stream *stream)
 {
+	channel->bytes_gone -= stream->bytes;
 	stream->next = channel->streams;
 	channel->streams = stream;
 }
@@ -30,6 +31,7 @@ static void unlink_stream(struct lane_channel *channel,
 	while (*link != stream)
 		link = &(*link)->next;
 	*link = stream->next;
+	channel->bytes_gone += stream->bytes;
 }
 
 /*
@@ -523,6 +525,7 @@ void lane_channel_stat(const struct lane_channel *channel,
 	const struct admission *admission, *account;
 	const struct stream *stream;
 
+	msg->published_bytes = channel->bytes_gone;
 	for (stream = channel->streams; stream; stream = stream->next) {
 		msg->captures += stream->subscription_count;
 		msg->published_bytes += stream->bytes;

@@ -123,17 +123,33 @@ static const struct lease *oldest_lease(const struct subscription *sub)
 	return oldest;
 }
 
+/* Where what it can read ends. */
+static uint64_t readable_seq(const struct subscription *sub)
+{
+	if (sub->state == SUBSCRIPTION_REFUSED)
+		return sub->refused_at;
+	if (sub->state == SUBSCRIPTION_ENDED)
+		return sub->ended_at;
+	return stream_published_seq(sub->stream);
+}
+
 /* Records published in the blocks it holds. The oldest is the farthest back. */
 static uint64_t backlog(const struct subscription *sub)
 {
 	const struct lease *oldest = oldest_lease(sub);
-	uint64_t end = stream_published_seq(sub->stream);
 
-	if (sub->state == SUBSCRIPTION_REFUSED)
-		end = sub->refused_at;
-	else if (sub->state == SUBSCRIPTION_ENDED)
-		end = sub->ended_at;
-	return oldest ? end - oldest->seq : 0;
+	return oldest ? readable_seq(sub) - oldest->seq : 0;
+}
+
+/*
+ * It slept, was woken, and has not come back to sleep, while more came. Who
+ * never sleeps shows nothing of what it reads inside a block.
+ */
+static bool does_not_wake(const struct subscription *sub, uint64_t now)
+{
+	return sub->rung && nr_return_armed(sub->page) == sub->rung &&
+	       now - sub->rung_ns > STALLED_NS &&
+	       readable_seq(sub) > sub->rung_seq;
 }
 
 /* Seldom: a capture that keeps up never holds more than it did before. */
@@ -161,7 +177,8 @@ void subscription_stat_backlog(const struct subscription *sub,
 	msg->oldest_ns = now - oldest->lent_ns;
 	/* The open block is held by everybody, for as long as it takes. */
 	msg->is_stalled =
-		(sub->held > 1 || sub->state == SUBSCRIPTION_REFUSED) &&
+		(sub->held > 1 || sub->state == SUBSCRIPTION_REFUSED ||
+		 does_not_wake(sub, now)) &&
 		msg->oldest_ns > STALLED_NS &&
 		now - sub->released_ns > STALLED_NS;
 }
@@ -341,6 +358,8 @@ void subscription_ring(struct subscription *sub)
 	if (armed == sub->rung)
 		return;
 	sub->rung = armed;
+	sub->rung_ns = now_ns();
+	sub->rung_seq = stream_published_seq(sub->stream);
 	send_bell(sub);
 }
 

@@ -68,9 +68,11 @@ struct subscription {
 	uint64_t backlog_high;
 	uint64_t released_ns; /* when it last gave something back */
 	uint32_t free_lease;
-	uint64_t head; /* descriptors queued */
-	uint64_t tail; /* releases taken */
-	uint64_t rung; /* value of armed that was last answered */
+	uint64_t head;	   /* descriptors queued */
+	uint64_t tail;	   /* releases taken */
+	uint64_t rung;	   /* value of armed that was last answered, */
+	uint64_t rung_ns;  /* when, */
+	uint64_t rung_seq; /* and what was published by then */
 	uint64_t bells;
 	uint64_t ended_at; /* sequence number, once it has ended */
 	uint64_t refused_at;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -329,6 +330,8 @@ Test(policy, root_can_ask_however_many_connections_it_has)
 
 Test(policy, stat_shows_what_a_capture_holds_and_that_it_is_stalled)
 {
+	static struct broker_stat stat;
+	uint64_t published;
 	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
 	struct nr_batch batches[4];
 	struct nr_capture *capture;
@@ -377,6 +380,59 @@ Test(policy, stat_shows_what_a_capture_holds_and_that_it_is_stalled)
 	}
 	cr_assert_eq(command_run(&c, "netring stat --json"), 0);
 	cr_assert(strstr(c.out, "\"stalled\": 0"), "%s", c.out);
+	broker_read_stat(&stat, NULL);
+	published = stat.channel_lane[0].published_bytes;
+	cr_assert_gt(published, 0);
 	nr_capture_close(capture);
+	do
+		broker_read_stat(&stat, NULL);
+	while (stat.channel_lane[0].captures > 0);
+	cr_assert_geq(stat.channel_lane[0].published_bytes, published);
+	broker_stop(&broker);
+}
+
+static int read_in_time(void *data)
+{
+	struct nr_capture *capture;
+	struct nr_batch batch;
+
+	must(nr_capture_open("all", NULL, &capture) == 0);
+	for (;;) {
+		must(nr_capture_recv(capture, &batch, 5000) == 1);
+		*(uint32_t *)data += batch.count;
+		nr_batch_release(&batch);
+	}
+}
+
+/* So few packets that a block lasts for minutes. */
+Test(policy, stat_shows_that_who_sleeps_does_not_wake)
+{
+	static struct broker_stat stat;
+	uint32_t *count = shared_memory(sizeof(*count));
+	pid_t pid;
+
+	need_root();
+	trace_init(&trace, 20000, 1);
+	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
+	broker_start(&broker, NULL,
+		     "[source trace]\nbackend = replay\nfile = %s\n"
+		     "rate = 50\nwait = 1\n[channel all]\nsource = trace\n"
+		     "allow = everyone\n",
+		     test_path("trace.pcap"));
+	pid = child_start(UID, read_in_time, count);
+	eventually(*count >= 100); /* for 2 s */
+	broker_read_stat(&stat, NULL);
+	cr_assert_eq(stat.captures, 1);
+	cr_assert_eq(stat.capture[0].held, 1);
+	cr_assert_gt(stat.capture[0].oldest_ns, 1500000000);
+	cr_assert_not(stat.capture[0].is_stalled);
+	kill(pid, SIGSTOP);
+	eventually((broker_read_stat(&stat, NULL), stat.capture[0].is_stalled));
+	cr_assert_eq(stat.capture[0].held, 1);
+	kill(pid, SIGCONT);
+	eventually(
+		(broker_read_stat(&stat, NULL), !stat.capture[0].is_stalled));
+	kill(pid, SIGKILL);
+	child_wait(pid);
 	broker_stop(&broker);
 }

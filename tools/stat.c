@@ -184,9 +184,10 @@ const struct verb stat_verb = {
 		"A capture's packets: seen = delivered + filtered + others + lost;\n"
 		"seen and filtered are \"-\" (null) where the policy hides them.\n"
 		"held: blocks it reads now, of those it may hold at once; backlog and\n"
-		"highest: packets in them now, and at most; oldest: since when it has\n"
-		"the oldest; bells: times it was woken; stalled: it holds full blocks\n"
-		"and has given none back for a second.\n"
+		"highest: packets from the first of the oldest of them on, read or not,\n"
+		"now and at most; oldest: since when it has that; bells: times it was\n"
+		"woken; stalled: for a second it has given nothing back while it holds\n"
+		"full blocks, or has not come back to sleep after it was woken.\n"
 		"Without CHANNEL: all that you may attach to.\n",
 	.takes_channel = true,
 	.run = stat_run,

@@ -273,7 +273,7 @@ struct nr_msg_capture {
 	uint64_t backlog;	  /* records in the blocks it holds, at most */
 	uint64_t backlog_high;	  /* most ever, as of when a block was lent */
 	uint64_t oldest_ns;  /* since it was lent the oldest block it holds */
-	uint32_t is_stalled; /* holds full blocks and gives none back */
+	uint32_t is_stalled; /* gives nothing back, or does not wake */
 	uint32_t epoch;	     /* of its group */
 	uint64_t reserved[6];
 };
