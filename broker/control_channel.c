@@ -9,7 +9,6 @@
 
 #include "capture.h"
 #include "lane_channel.h"
-#include "flow.h"
 #include "log.h"
 #include "move.h"
 #include "policy.h"
@@ -31,23 +30,6 @@ static void tell_lanes(struct control_channel *channel,
 		command->why = channel->end;
 		lane_send(&channel->source->lanes[l], &command->base);
 	}
-}
-
-static void warn_of(const struct control *control,
-		    const struct config_channel *config)
-{
-	if (!policy_lets_in(control->config, config))
-		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
-			 "and there is no group for the socket ('group =')",
-			 config->name,
-			 control->has_privilege ? "root" :
-						  "who runs the broker");
-	if (config->snaplen && config->snaplen < FLOW_BYTES)
-		log_warn("channel %s: snaplen = %u can cut off addresses and "
-			 "ports (%d bytes and more): the flow hash of such a "
-			 "packet is of what is left of it; groups still go by "
-			 "whole flows",
-			 config->name, config->snaplen, FLOW_BYTES);
 }
 
 static void is_added(struct lane_command *command)
@@ -85,7 +67,7 @@ struct control_channel *control_channel_new(struct control *control,
 		free(copy);
 		return NULL;
 	}
-	warn_of(control, config);
+	policy_warn(control->config, config, control->has_privilege);
 	memcpy(copy, config, sizeof(*copy));
 	channel->control = control;
 	channel->config = copy;

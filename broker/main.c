@@ -5,9 +5,11 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine.h"
 #include "log.h"
+#include "policy.h"
 #include "warden.h"
 #include "warden_start.h"
 
@@ -110,6 +112,13 @@ static int parse_arguments(struct arguments *arguments, int argc, char **argv)
 	return 0;
 }
 
+/* What the engine would say of them in its log. */
+static void warn_of_channels(const struct config *config)
+{
+	for (uint32_t i = 0; i < config->channel_count; i++)
+		policy_warn(config, &config->channels[i], geteuid() == 0);
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments;
@@ -127,8 +136,10 @@ int main(int argc, char **argv)
 					     "command line";
 	if (start_check(warden.config, name))
 		return 2;
-	if (arguments.check_only)
+	if (arguments.check_only) {
+		warn_of_channels(warden.config);
 		return 0;
+	}
 	if (start_user(warden.config, &warden.uid, &warden.gid))
 		return 1;
 	warden.listener = start_listener(warden.config);

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "flow.h"
 #include "log.h"
 
 #ifndef SO_PEERGROUPS
@@ -117,6 +118,22 @@ bool policy_lets_in(const struct config *config,
 {
 	return channel->allow_everyone || channel->allow_count > 0 ||
 	       config->socket_gid_set;
+}
+
+void policy_warn(const struct config *config,
+		 const struct config_channel *channel, bool has_privilege)
+{
+	if (!policy_lets_in(config, channel))
+		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
+			 "and there is no group for the socket ('group =')",
+			 channel->name,
+			 has_privilege ? "root" : "who runs the broker");
+	if (channel->snaplen && channel->snaplen < FLOW_BYTES)
+		log_warn("channel %s: snaplen = %u can cut off addresses and "
+			 "ports (%d bytes and more): the flow hash of such a "
+			 "packet is of what is left of it; groups still go by "
+			 "whole flows",
+			 channel->name, channel->snaplen, FLOW_BYTES);
 }
 
 static bool names(const struct config *config,

@@ -46,6 +46,10 @@ bool policy_narrows(const struct config *old_config,
 		    const struct config *new_config,
 		    const struct config_channel *new);
 
+/* Says in the log what is allowed, but hardly meant. */
+void policy_warn(const struct config *config,
+		 const struct config_channel *channel, bool has_privilege);
+
 /* Whether @peer is shown what a channel filters, and its source's rate. */
 bool policy_shows_counts(const struct config_channel *channel,
 			 const struct peer *peer);

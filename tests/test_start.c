@@ -101,12 +101,21 @@ Test(start, check_finds_what_is_wrong_and_starts_nothing)
 {
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		check_refused(&wrong[i], "--check");
-	cr_assert_eq(command_run(&c, "netringd --check -c %s --socket %s",
-				 write_config(SOURCE CHANNEL),
-				 test_path("broker.sock")),
-		     0, "%s", c.err);
+	cr_assert_eq(
+		command_run(&c, "netringd --check -c %s --socket %s",
+			    write_config(SOURCE CHANNEL "allow = everyone\n"),
+			    test_path("broker.sock")),
+		0, "%s", c.err);
 	cr_assert_str_eq(c.out, "");
 	cr_assert_str_eq(c.err, "");
+	/* What is no error, but hardly meant. */
+	cr_assert_eq(command_run(&c, "netringd --check -c %s",
+				 write_config(SOURCE "[channel c]\nsource = s\n"
+						     "snaplen = 20\n")),
+		     0, "%s", c.err);
+	cr_assert(has(c.err, "warning: channel c lets nobody in but"));
+	cr_assert(has(c.err, "snaplen = 20 can cut off addresses"));
+	cr_assert_eq(lines_of(c.err, NULL), 2, "%s", c.err);
 	cr_assert_not(is_there(test_path("broker.sock")));
 }
 

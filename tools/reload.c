@@ -33,6 +33,7 @@ const struct verb reload_verb = {
 	.options = options,
 	.notes =
 		"A file with an error changes nothing; what is wrong is said.\n"
+		"Warnings are in the broker's log; netringd --check has them too.\n"
 		"Captures that a change does not concern miss nothing.\n",
 	.run = reload_run,
 };
