@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "flow.h"
 #include "live.h"
 
@@ -496,6 +497,7 @@ static void send_super_frame(void)
  */
 Test(xdp, super_frames_are_dropped_counted_and_told_of_in_generic_mode)
 {
+	static struct command command;
 	struct nr_msg_source *s = &stat.source[0];
 
 	live_broker(&live, SOURCE CHANNEL, "generic");
@@ -504,6 +506,8 @@ Test(xdp, super_frames_are_dropped_counted_and_told_of_in_generic_mode)
 	eventually((broker_read_stat(&stat, NULL), s->xdp_dropped == 1));
 	cr_assert_eq(s->kernel_drops, 1);
 	cr_assert_eq(s->captured, 0);
+	cr_assert_eq(command_run(&command, "netring stat"), 0);
+	cr_assert(strstr(command.out, " 1: 1 dropped "), "%s", command.out);
 	broker_read_stat(&stat, NULL);
 	cr_assert_eq(broker_said_times(&live.broker,
 				       "10000 bytes did not fit a frame"),

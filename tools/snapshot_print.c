@@ -72,6 +72,30 @@ static void backend_cell(struct table *table, const struct nr_msg_source *s)
 							    "copy");
 }
 
+/* "12", or of AF_XDP with the causes: "12: 4 ring full, 8 dropped". */
+static void drops_cell(struct table *table, const struct nr_msg_source *s)
+{
+	char ring_full[48] = "", empty[48] = "";
+
+	if (!(s->xdp_flags & NR_XDP) || !s->kernel_drops) {
+		table_number(table, s->kernel_drops);
+		return;
+	}
+	if (s->xdp_ring_full)
+		snprintf(ring_full, sizeof(ring_full),
+			 "%" PRIu64 " ring full%s", s->xdp_ring_full,
+			 s->xdp_dropped ? ", " : "");
+	if (s->xdp_fill_empty)
+		snprintf(empty, sizeof(empty),
+			 " (fill ring empty: %" PRIu64 ")", s->xdp_fill_empty);
+	if (s->xdp_dropped)
+		table_cell(table, "%" PRIu64 ": %s%" PRIu64 " dropped%s",
+			   s->kernel_drops, ring_full, s->xdp_dropped, empty);
+	else
+		table_cell(table, "%" PRIu64 ": %s%s", s->kernel_drops,
+			   ring_full, empty);
+}
+
 static void print_sources(const struct snapshot *now,
 			  const struct snapshot *last, FILE *out)
 {
@@ -88,7 +112,7 @@ static void print_sources(const struct snapshot *now,
 		table_text(&t, s->interface, sizeof(s->interface));
 		table_cell(&t, "%s", snapshot_state(s->state));
 		table_number(&t, s->captured);
-		table_number(&t, s->kernel_drops);
+		drops_cell(&t, s);
 		table_number(&t, s->freezes);
 		table_number(&t, s->retired);
 		if (!last)
