@@ -341,6 +341,8 @@ const struct verb run_verb = {
 		"    open, opening to read, waiting, clocks, its own signals, exit. Any\n"
 		"    other fails with EPERM: socket, connect, execve, ptrace, kill, fork,\n"
 		"    threads too. So it cannot follow a reload, nor attach again.\n"
+		"A hostile COMMAND can end later captures of the same user (it may keep\n"
+		"memory mapped that these get): give each sensor a user of its own.\n"
 		"COMMAND is a program, not a script.\n"
 		"It is run in place of netring: signals and exit status are its own, but\n"
 		"  125  netring failed: the broker refused, no such user, wrong usage ...\n"
