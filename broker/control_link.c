@@ -102,14 +102,20 @@ static void note_link(struct control *control, struct control_source *source,
 			 name);
 }
 
-/* The interface is back under its name: all its lanes get new sockets. */
+/*
+ * The interface is back under its name: all its lanes get new sockets. A queue
+ * is had by one socket of AF_XDP, so what they have of those goes first.
+ */
 static bool reopen(struct control_source *source, uint32_t interface)
 {
 	uint32_t lanes = source->config->lanes;
 	struct source *opened[NR_LANES_MAX];
 	uint32_t count = 0;
+	bool is_xdp = source->config->backend == BACKEND_XDP;
 	int err = 0;
 
+	for (uint32_t i = 0; i < lanes && is_xdp; i++)
+		control_close_lane(&source->lanes[interface * lanes + i]);
 	while (!err && count < lanes) {
 		err = control_open_lane(source, interface * lanes + count,
 					&opened[count]);
@@ -118,7 +124,7 @@ static bool reopen(struct control_source *source, uint32_t interface)
 	if (!err)
 		err = control_start_lanes(source);
 	/* Sockets that nobody reads must get nothing. */
-	if (err && source->config->backend == BACKEND_XDP)
+	if (err && is_xdp)
 		(void)priv_xdp_close(source->index, interface);
 	for (uint32_t i = 0; i < count; i++) {
 		if (err)
