@@ -236,6 +236,8 @@ static void log_attached(const struct redirection *redirection,
 			 const struct config_source *source, const char *name,
 			 bool is_bound)
 {
+	if (redirection->refusal[0])
+		return; /* tried again and again, and a lane is refused */
 	log_info("source %s: %s: XDP in %s mode%s", source->name, name,
 		 redirection->is_generic ? "generic" : "driver",
 		 is_bound ? ", asks the driver" : "");
@@ -305,13 +307,15 @@ static void start_clock(const struct config_source *source, const char *name)
 			 source->name, name, strerror(-err));
 }
 
-static void set_mac(struct redirect *program, const uint8_t mac[6])
+void redirect_set_mac(struct redirection *redirection, const uint8_t mac[6])
 {
 	uint64_t word = 0;
 
+	if (!redirection->program)
+		return;
 	for (int i = 0; i < 6; i++)
 		word = word << 8 | mac[i];
-	program->bss->own_mac = word;
+	redirection->program->bss->own_mac = word;
 }
 
 bool redirect_is_on(const struct redirection *redirection, unsigned ifindex)
@@ -333,7 +337,7 @@ int redirect_attach(struct redirection *redirection,
 	int err;
 
 	if (redirect_is_on(redirection, host->index)) {
-		set_mac(redirection->program, host->mac);
+		redirect_set_mac(redirection, host->mac);
 		return 0;
 	}
 	redirect_detach(redirection);
@@ -346,7 +350,7 @@ int redirect_attach(struct redirection *redirection,
 	err = try_all(redirection, source, name, host->index);
 	if (err)
 		return err;
-	set_mac(redirection->program, host->mac);
+	redirect_set_mac(redirection, host->mac);
 	start_clock(source, name);
 	redirection->promiscuous = be_promiscuous(source, host->index);
 	return 0;

@@ -45,6 +45,9 @@ void redirect_detach(struct redirection *redirection);
 /* Whether it hangs on this one: an index can be that of a new interface. */
 bool redirect_is_on(const struct redirection *redirection, unsigned ifindex);
 
+/* The interface's address, by which packets are the host's. */
+void redirect_set_mac(struct redirection *redirection, const uint8_t mac[6]);
+
 /* Gives the packets of @queue to the socket, or with -1 back to the host. */
 int redirect_queue(struct redirection *redirection, uint32_t queue, int socket);
 

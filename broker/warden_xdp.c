@@ -466,17 +466,21 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		     const struct xdp_socket *socket,
-		     const struct redirection *redirection,
-		     struct priv_reply *reply)
+		     struct redirection *redirection, struct priv_reply *reply)
 {
 	struct host_interface host;
 
 	host_look(&host, source->interfaces[interface]);
 	reply->link.error = 0;
-	if (host.index == 0)
+	if (host.index == 0) {
+		/* If it has another name now, the host has its packets back. */
+		redirect_detach(redirection);
 		reply->link.state = PRIV_LINK_GONE;
-	else if (socket->fd < 0 || host.index != socket->ifindex ||
-		 !redirect_is_on(redirection, host.index))
+		return;
+	}
+	redirect_set_mac(redirection, host.mac);
+	if (socket->fd < 0 || host.index != socket->ifindex ||
+	    !redirect_is_on(redirection, host.index))
 		reply->link.state = PRIV_LINK_NEW;
 	else
 		reply->link.state = host.is_up ? PRIV_LINK_UP : PRIV_LINK_DOWN;

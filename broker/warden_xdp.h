@@ -58,10 +58,10 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 		     struct redirection *redirection, const char *name,
 		     struct priv_reply *reply);
 
+/* Follows its address, too, and lets go of one that has another name now. */
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		     const struct xdp_socket *socket,
-		     const struct redirection *redirection,
-		     struct priv_reply *reply);
+		     struct redirection *redirection, struct priv_reply *reply);
 
 /* Closes the socket; the memory stays. */
 void asroot_xdp_release(struct xdp_socket *socket);

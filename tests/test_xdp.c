@@ -313,6 +313,13 @@ Test(xdp, tags_that_cannot_be_read_are_warned_of)
 	live_stop(&live);
 }
 
+static uint32_t last_flags(void)
+{
+	size_t count = taker_take(&takers[0]);
+
+	return takers[0].packets[count - 1].record.flags;
+}
+
 Test(xdp, tells_who_a_packet_is_for)
 {
 	static const uint8_t all[6] = { 255, 255, 255, 255, 255, 255 };
@@ -337,6 +344,13 @@ Test(xdp, tells_who_a_packet_is_for)
 	cr_assert_eq(takers[0].packets[1].record.flags, NR_TO_HOST);
 	cr_assert_eq(takers[0].packets[2].record.flags, NR_BROADCAST);
 	cr_assert_eq(takers[0].packets[3].record.flags, NR_MULTICAST);
+	/* Its address changes while it runs. */
+	network_run(&live.network,
+		    "ip link set inside address 02:11:22:33:44:66");
+	own[5] = 0x66;
+	memcpy(frame.to, own, 6);
+	eventually((traffic_send_like(live.traffic, &frame, 1, 0),
+		    last_flags() == NR_TO_HOST));
 	taker_close(&takers[0]);
 	live_stop(&live);
 }

@@ -173,6 +173,73 @@ Test(xdp_link, an_interface_made_anew_with_the_same_index_is_taken_again)
 	live_stop(&live);
 }
 
+/* As an administrator can: the program is off, the sockets are not. */
+static void detach_program(const char *interface)
+{
+	struct bpf_link_info info;
+	uint32_t id = 0, length;
+	int fd;
+
+	while (bpf_link_get_next_id(id, &id) == 0) {
+		fd = bpf_link_get_fd_by_id(id);
+		length = sizeof(info);
+		memset(&info, 0, sizeof(info));
+		if (fd >= 0 &&
+		    bpf_obj_get_info_by_fd(fd, &info, &length) == 0 &&
+		    info.type == BPF_LINK_TYPE_XDP &&
+		    info.prog_id == live_program(interface))
+			cr_assert_eq(bpf_link_detach(fd), 0);
+		if (fd >= 0)
+			close(fd);
+	}
+	cr_assert_eq(live_program(interface), 0);
+}
+
+/* Its queues are had by sockets still: those of the lanes. */
+Test(xdp_link, an_interface_whose_program_was_taken_off_is_taken_again)
+{
+	size_t n;
+
+	live_broker(&live, SOURCE CHANNEL);
+	taker_open(&taker, "all", 0);
+	send_on("outside", 10);
+	taker_wait(&taker, 10);
+	detach_program("inside");
+	run("ip link set inside down\nip link set inside up");
+	eventually(live_program("inside") != 0);
+	eventually(are_in_state(NR_SOURCE_RUNNING));
+	n = taker_take(&taker);
+	eventually((send_on("outside", 1), taker_take(&taker) > n));
+	taker_close(&taker);
+	live_stop(&live);
+}
+
+Test(xdp_link, an_interface_with_another_name_has_its_packets_back)
+{
+	bool host_has = false;
+	size_t n;
+	int tap;
+
+	live_broker(&live, SOURCE CHANNEL);
+	taker_open(&taker, "all", 0);
+	send_on("outside", 10);
+	taker_wait(&taker, 10);
+	tap = live_tap("inside");
+	run("ip link set inside down\nip link set inside name other\n"
+	    "ip link set other up");
+	eventually(are_in_state(NR_SOURCE_GONE));
+	cr_assert_eq(live_program("other"), 0);
+	eventually((send_on("outside", 1), sleep_ms(1),
+		    host_has = host_has || live_tap_got(tap) > 0));
+	run("ip link set other down\nip link set other name inside\n"
+	    "ip link set inside up");
+	eventually(are_in_state(NR_SOURCE_RUNNING));
+	n = taker_take(&taker);
+	eventually((send_on("outside", 1), taker_take(&taker) > n));
+	taker_close(&taker);
+	live_stop(&live);
+}
+
 static void make_queues(unsigned count)
 {
 	network_run(&live.network,

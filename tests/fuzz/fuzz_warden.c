@@ -258,8 +258,7 @@ int asroot_xdp_stats(const struct xdp_socket *socket,
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		     const struct xdp_socket *socket,
-		     const struct redirection *redirection,
-		     struct priv_reply *reply)
+		     struct redirection *redirection, struct priv_reply *reply)
 {
 	(void)socket;
 	(void)redirection;
