@@ -151,7 +151,7 @@ static int add_sources(struct control *control)
 	struct control_source **link = &control->sources;
 
 	for (uint32_t i = 0; i < config->source_count; i++) {
-		*link = control_source_new(config, i, 0);
+		*link = control_source_new(config, i, 0, control->restarts > 0);
 		if (!*link || control_source_open(control, *link))
 			return -EIO;
 		link = &(*link)->next;

@@ -36,6 +36,7 @@ struct control_source {
 	struct control_source *next;
 	const struct config_source *config; /* its own copy */
 	uint32_t index; /* the warden's; from PRIV_NEXT on: of the next */
+	bool may_wait;	/* an engine before this one had it: see can_wait() */
 	bool is_removed;
 	bool is_refitting; /* it waits for its captures to follow, see refit.h
 			    */
@@ -146,7 +147,8 @@ void control_unwatch(struct control *control, struct event *event);
  * after a logged message.
  */
 struct control_source *control_source_new(const struct config *config,
-					  uint32_t index, uint32_t first);
+					  uint32_t index, uint32_t first,
+					  bool may_wait);
 /* Opens its lanes; they do not run yet. 0, or -errno after a message. */
 int control_source_open(struct control *control, struct control_source *source);
 int control_source_start(struct control_source *source);

@@ -40,19 +40,28 @@ static void is_added(struct lane_command *command)
 		control_channel_settle(channel);
 }
 
-/* What shows every packet whole is loaned the frames they lie in. */
+static struct frames *frames_of(const struct control_source *source,
+				uint32_t number)
+{
+	return source->next_frames[number] ? source->next_frames[number] :
+					     source->frames[number];
+}
+
+/*
+ * What shows every packet whole is loaned the frames they lie in: of all lanes,
+ * or, where there was no memory for some, of none.
+ */
 static void take_frames(struct control_channel *channel)
 {
 	const struct control_source *source = channel->source;
 
-	for (uint32_t l = 0; l < source->lane_count; l++) {
-		struct frames *frames = source->next_frames[l];
-
-		if (!frames)
-			frames = source->frames[l];
-		if (frames && config_channel_is_whole(channel->config))
-			channel->frames[l] = frames_keep(frames);
-	}
+	if (!config_channel_is_whole(channel->config))
+		return;
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		if (!frames_of(source, l))
+			return;
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		channel->frames[l] = frames_keep(frames_of(source, l));
 }
 
 struct control_channel *control_channel_new(struct control *control,

@@ -195,6 +195,25 @@ static enum priv_link look_at(const struct control_source *source,
 	return reply.link.state;
 }
 
+void control_first_look(struct control *control, struct control_source *source)
+{
+	uint32_t lanes = source->config->lanes;
+
+	if (source->config->backend == BACKEND_REPLAY)
+		return;
+	for (uint32_t i = 0; i < source->config->interface_count; i++) {
+		enum priv_link state = look_at(source, i);
+
+		if (state == PRIV_LINK_NEW)
+			source->links[i].is_stale = true;
+		note_link(control, source, i, state);
+	}
+	for (uint32_t l = 0; l < source->lane_count; l++)
+		if (source->lanes[l].state == NR_SOURCE_RUNNING)
+			source->lanes[l].state =
+				state_of(source->links[l / lanes].state);
+}
+
 static void check_link(struct control *control, struct control_source *source,
 		       uint32_t interface)
 {

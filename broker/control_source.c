@@ -80,26 +80,34 @@ int control_source_make_frames(struct control_source *source, uint32_t percent)
 	source->percent = percent;
 	for (uint32_t l = 0; l < source->lane_count && !err; l++)
 		err = make_frames(source, l);
-	if (err)
+	if (err && !source->may_wait)
 		log_error("source %s: no memory for its frames: %s",
 			  source->config->name, strerror(-err));
 	return err;
 }
 
-/* A socket that follows another gets the same frames, unless there are new. */
+/*
+ * A socket that follows another gets the same frames, unless there are new; one
+ * that had to wait for memory has none yet.
+ */
 static int open_xdp_lane(struct control_source *source, uint32_t number,
 			 struct source **out)
 {
 	const struct config_source *config = source->config;
 	struct lane *lane = &source->lanes[number];
-	struct frames *frames = source->next_frames[number];
 	uint32_t interface = number / config->lanes;
+	struct frames *frames;
 	struct priv_reply reply;
 	int fds[PRIV_FDS_MAX];
-	int err =
-		priv_xdp_open(source->index, interface, number % config->lanes,
-			      frames != NULL, &reply, fds);
+	int err = 0;
 
+	if (!source->frames[number] && !source->next_frames[number])
+		err = make_frames(source, number);
+	if (err)
+		return err;
+	frames = source->next_frames[number];
+	err = priv_xdp_open(source->index, interface, number % config->lanes,
+			    frames != NULL, &reply, fds);
 	if (err)
 		return err;
 	close(fds[1]); /* we have it from when it was made */
@@ -175,20 +183,15 @@ struct frames *control_adopt_frames(struct control_source *source,
 }
 
 /*
- * A broker does not start without an interface that it is to have; but one that
- * went together with an engine must not keep the next from serving the others.
+ * A broker does not start without a source that it is to have; but what has
+ * become of one must not keep the next engine from serving the others. Its
+ * links are tried again, a file is not. The reason has been logged.
  */
-static bool can_come_back(const struct control *control,
-			  const struct config_source *config)
+static bool can_wait(struct control_source *source, uint32_t interface, int err)
 {
-	return control->restarts > 0 && config->backend == BACKEND_PACKET;
-}
-
-static void wait_for_link(struct control *control, struct link *link)
-{
-	link->is_stale = true;
-	link->is_watched = true;
-	control->links_due_ns = control_now_ns();
+	if (err && source->may_wait)
+		source->links[interface].is_stale = true;
+	return err && source->may_wait;
 }
 
 static int open_lane(struct control *control, struct control_source *source,
@@ -196,6 +199,8 @@ static int open_lane(struct control *control, struct control_source *source,
 {
 	const struct config_source *config = source->config;
 	struct lane *lane = &source->lanes[number];
+	uint32_t interface =
+		config->backend == BACKEND_REPLAY ? 0 : number / config->lanes;
 	struct source *kernel_source;
 	int err;
 
@@ -203,8 +208,7 @@ static int open_lane(struct control *control, struct control_source *source,
 		err = open_replay(source, &kernel_source);
 	else
 		err = control_open_lane(source, number, &kernel_source);
-	if (err == -ENODEV && can_come_back(control, config)) {
-		wait_for_link(control, &source->links[number / config->lanes]);
+	if (can_wait(source, interface, err)) {
 		kernel_source = lane_no_source();
 		err = 0;
 	}
@@ -238,17 +242,21 @@ static int make_lanes(struct control_source *source)
 	uint32_t count = config->backend == BACKEND_REPLAY ?
 				 1 :
 				 config->interface_count * config->lanes;
+	int err;
 
 	source->lanes = calloc(count, sizeof(*source->lanes));
 	if (!source->lanes)
 		return -ENOMEM;
 	while (source->lane_count < count)
 		init_lane(source, source->lane_count++);
-	return control_source_make_frames(source, source->percent);
+	err = control_source_make_frames(source, source->percent);
+	/* Those that have none ask again when they are opened. */
+	return source->may_wait ? 0 : err;
 }
 
 struct control_source *control_source_new(const struct config *config,
-					  uint32_t index, uint32_t first)
+					  uint32_t index, uint32_t first,
+					  bool may_wait)
 {
 	struct control_source *source = calloc(1, sizeof(*source));
 	struct config_source *copy = malloc(sizeof(*copy));
@@ -264,6 +272,7 @@ struct control_source *control_source_new(const struct config *config,
 		memcpy(copy, mine, sizeof(*copy));
 		source->config = copy;
 		source->index = first + index;
+		source->may_wait = may_wait;
 		source->percent = control_source_percent(config, index);
 		err = make_lanes(source);
 	}
@@ -279,6 +288,16 @@ struct control_source *control_source_new(const struct config *config,
 	return NULL;
 }
 
+static int start_lanes(struct control_source *source)
+{
+	int err = control_start_lanes(source);
+
+	for (uint32_t i = 0; i < source->config->interface_count; i++)
+		if (!can_wait(source, i, err))
+			return err;
+	return 0;
+}
+
 int control_source_open(struct control *control, struct control_source *source)
 {
 	int err = 0;
@@ -286,10 +305,13 @@ int control_source_open(struct control *control, struct control_source *source)
 	for (uint32_t l = 0; l < source->lane_count && !err; l++)
 		err = open_lane(control, source, l);
 	if (!err && source->config->backend != BACKEND_REPLAY)
-		err = control_start_lanes(source);
+		err = start_lanes(source);
 	if (err)
 		log_error("source %s does not start: %s", source->config->name,
 			  strerror(-err));
+	else
+		control_first_look(control, source);
+	source->may_wait = false; /* a reload may not */
 	return err;
 }
 

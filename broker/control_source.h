@@ -29,6 +29,8 @@ void control_close_lane(struct lane *lane);
  */
 int control_take_queue(const struct control_source *source, struct lane *lane,
 		       bool takes);
+/* Of lanes that are open and do not run yet: the state they begin with. */
+void control_first_look(struct control *control, struct control_source *source);
 /* A lane reports that its socket has an error. */
 void control_lane_has_failed(struct lane_command *command);
 

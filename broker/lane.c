@@ -87,11 +87,11 @@ int lane_init(struct lane *lane, struct source *source, struct mailbox *out,
 	lane->failed.lane = lane;
 	lane->epoll_fd = -1;
 	lane->is_parked = source == &none;
-	if (lane->wait)
-		lane->state = NR_SOURCE_WAITING;
+	if (lane->is_parked)
+		lane->state = NR_SOURCE_GONE;
 	else
 		lane->state =
-			lane->is_parked ? NR_SOURCE_GONE : NR_SOURCE_RUNNING;
+			lane->wait ? NR_SOURCE_WAITING : NR_SOURCE_RUNNING;
 	err = mailbox_init(&lane->in);
 	if (err)
 		return err;

@@ -123,7 +123,8 @@ int reload_open_sources(struct reload *reload)
 	for (uint32_t i = 0; i < config->source_count && !err; i++) {
 		if (reload->sources[i])
 			continue;
-		reload->sources[i] = control_source_new(config, i, PRIV_NEXT);
+		reload->sources[i] =
+			control_source_new(config, i, PRIV_NEXT, false);
 		if (!reload->sources[i])
 			return -EIO;
 		reload->is_new[i] = true;

@@ -188,14 +188,26 @@ static unsigned may_rest(const struct warden *warden)
 	return warden->was_ready ? XDP_MAY_REST : 0;
 }
 
+/*
+ * What has become of an interface since an engine had it, the next learns when
+ * it opens a lane: what captures have to do with it is there before.
+ */
+static unsigned may_be_anyhow(const struct warden *warden)
+{
+	bool is_next = warden->was_ready && warden->ready_ns == 0;
+
+	return is_next ? XDP_ANYHOW : may_rest(warden);
+}
+
 static int asroot_xumem(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
-	int err = asroot_xdp_umem(lane.source, request->interface,
-				  request->lane, may_rest(warden), lane.socket,
-				  lane.redirection, &warden->umems_left, reply);
+	int err =
+		asroot_xdp_umem(lane.source, request->interface, request->lane,
+				may_be_anyhow(warden), lane.socket,
+				lane.redirection, &warden->umems_left, reply);
 
 	if (err)
 		return err;

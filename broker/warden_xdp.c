@@ -122,6 +122,9 @@ static int make_umem(struct redirection *redirection,
 
 	size = (size + REGION_ALIGN - 1) & ~(uint64_t)(REGION_ALIGN - 1);
 	err = region_new(umem, "netring-umem", size, source->small_pages);
+	if (!err)
+		return 0;
+	*umem = (struct region){ .fd = -1 };
 	if (err == REGION_NO_HUGE_PAGES) {
 		redirect_refuse(
 			redirection,
@@ -129,10 +132,11 @@ static int make_umem(struct redirection *redirection,
 			"reserve some (vm.nr_hugepages) or set small_pages = "
 			"yes",
 			source->name, (unsigned long long)size);
-		err = -ENOMEM;
+		return -ENOMEM;
 	}
-	if (err)
-		*umem = (struct region){ .fd = -1 };
+	redirect_refuse(redirection,
+			"source %s: no memory for %llu bytes of frames: %s",
+			source->name, (unsigned long long)size, strerror(-err));
 	return err;
 }
 
@@ -287,6 +291,8 @@ static int open_lane(const struct config_source *source, const char *name,
 	socket->fd = fd;
 	socket->ifindex = host->index;
 	socket->is_zerocopy = is_zerocopy(fd);
+	if (redirection->refusal[0])
+		return 0; /* tried again and again, and a lane is refused */
 	log_info("source %s: lane %u on %s, queue %u: AF_XDP, %s mode, %s",
 		 source->name, lane, name, queue,
 		 redirection->is_generic ? "generic" : "driver",
@@ -312,7 +318,9 @@ int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
 {
 	const char *name = source->interfaces[interface];
 	struct host_interface host;
-	int err = look(source, name, lane, flags, &host, redirection);
+	int err = flags & XDP_ANYHOW ?
+			  XDP_OPEN :
+			  look(source, name, lane, flags, &host, redirection);
 
 	if (err < 0)
 		return err;
@@ -323,13 +331,8 @@ int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
 	}
 	region_free(&socket->next_umem);
 	err = make_umem(redirection, source, &socket->next_umem);
-	if (err) {
-		redirect_refuse(redirection,
-				"source %s: lane %u on %s: no memory for its "
-				"frames (%s)",
-				source->name, lane, name, strerror(-err));
+	if (err)
 		return err;
-	}
 	--*left;
 	reply->xdp.umem_size = socket->next_umem.size;
 	return 0;

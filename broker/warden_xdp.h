@@ -22,6 +22,7 @@ struct xdp_socket {
 /* Flags of asroot_xdp_open(), and what it says besides -errno. */
 #define XDP_NEW_FRAMES 1u /* what asroot_xdp_umem() has made */
 #define XDP_MAY_REST 2u	  /* the interface may be gone, for now */
+#define XDP_ANYHOW 4u	  /* memory only, whatever the interface is like */
 enum xdp_outcome { XDP_OPEN = 0, XDP_RESTS = 1 };
 
 /*

@@ -391,6 +391,36 @@ Test(replay, gives_what_a_file_has_before_it_breaks_off, .timeout = 60)
 	broker_stop(&broker);
 }
 
+/* One that is gone does not keep the next engine from serving another. */
+Test(replay, is_served_by_the_next_engine_if_another_file_is_gone,
+     .timeout = 60)
+{
+	struct reader *reader = readers_new(1, -ENODATA);
+	char lost[140];
+
+	need_root();
+	trace_init(&trace, 1000, 10);
+	snprintf(lost, sizeof(lost), "%s", test_path("lost.pcap"));
+	cr_assert_eq(trace_write(&trace, lost), 0);
+	broker_start(&broker, NULL,
+		     "[source lost]\nbackend = replay\nfile = %s\nwait = 1\n"
+		     "[channel lost]\nsource = lost\n"
+		     "[source trace]\nbackend = replay\nfile = %s\nwait = 1\n"
+		     "[channel trace]\nsource = trace\nallow = everyone\n",
+		     lost, write_trace());
+	cr_assert_eq(unlink(lost), 0);
+	kill(broker_engine(&broker), SIGKILL);
+	eventually(broker_said(&broker, "lost.pcap: No such file"));
+	run_readers(reader, 1);
+	check_counts(reader, trace.packets);
+	broker_read_stat(&stat_now, NULL);
+	cr_assert_eq(stat_now.sources, 2);
+	cr_assert_eq(stat_now.source[0].state, NR_SOURCE_GONE);
+	cr_assert_eq(stat_now.source[1].state, NR_SOURCE_OVER);
+	cr_assert_eq(broker_said_times(&broker, "lost.pcap: No such"), 1);
+	broker_stop(&broker);
+}
+
 Test(replay, tells_those_who_come_late_at_once, .timeout = 60)
 {
 	struct reader *readers = readers_new(2, -ENODATA);

@@ -437,6 +437,74 @@ Test(xdp_link, what_the_rings_of_a_dead_engine_held_is_lost_and_counted_once)
 	live_stop(&live);
 }
 
+#define OTHER                                                                  \
+	"[source p]\ninterface = here\nsmall_pages = yes\n"                    \
+	"[channel p]\nsource = p\n"
+
+static void kill_engine(void)
+{
+	kill(broker_engine(&live.broker), SIGKILL);
+}
+
+/* @come and @go are commands, and @words why it cannot be opened between. */
+static void check_others_are_served(const char *come, const char *go,
+				    const char *words)
+{
+	run("ip link add there type veth peer name here\n"
+	    "ip link set there up\nip link set here up");
+	live_broker(&live, SOURCE CHANNEL OTHER);
+	run(come);
+	kill_engine();
+	eventually(broker_said(&live.broker, words));
+	taker_open(&taker, "p", 0);
+	cr_assert_eq(live_count().state_mask,
+		     1u << NR_SOURCE_GONE | 1u << NR_SOURCE_RUNNING);
+	send_on("there", 10);
+	taker_wait(&taker, 10);
+	taker_close(&taker);
+	run(go);
+	eventually(are_in_state(NR_SOURCE_RUNNING));
+	cr_assert_eq(broker_said_times(&live.broker, words), 1);
+	taker_open(&taker, "all", 0);
+	send_on("outside", 10);
+	taker_wait(&taker, 10);
+	taker_close(&taker);
+	live_stop(&live);
+}
+
+Test(xdp_link, an_engine_that_starts_again_leaves_what_the_host_needs_by_now)
+{
+	check_others_are_served("ip addr add 10.9.8.7/24 dev inside",
+				"ip addr del 10.9.8.7/24 dev inside",
+				"inside has the address 10.9.8.7");
+}
+
+Test(xdp_link, an_engine_that_starts_again_leaves_what_does_not_fit_by_now)
+{
+	check_others_are_served("ip link del inside\n"
+				"ip link add outside mtu 3000 type veth "
+				"peer name inside mtu 3000\n"
+				"ip link set outside up\n"
+				"ip link set inside up",
+				"ip link set inside mtu 1500",
+				"inside has an MTU of 3000");
+}
+
+Test(xdp_link, an_engine_that_starts_on_links_that_are_down_says_so)
+{
+	run("ip link add there type veth peer name here\n"
+	    "ip link set there up\nip link set here up");
+	live_broker(&live, SOURCE CHANNEL OTHER);
+	run("ip link set inside down\nip link set here down");
+	eventually(are_in_state(NR_SOURCE_DOWN));
+	kill_engine();
+	eventually(broker_said_times(&live.broker, "lane 0 on inside") == 2);
+	cr_assert(are_in_state(NR_SOURCE_DOWN));
+	run("ip link set inside up\nip link set here up");
+	eventually(are_in_state(NR_SOURCE_RUNNING));
+	live_stop(&live);
+}
+
 /* ------------------------------------------------------------ what is typed */
 
 Test(xdp_link, a_source_from_the_command_line_is_shown_by_stat)
