@@ -688,11 +688,18 @@ struct capture *capture_prepare_move(struct capture *capture,
 /* It is one capture: what it has left is not charged any more. */
 void capture_has_moved(struct session *session)
 {
-	uncharge(session->capture);
+	struct capture *old = session->capture;
+
+	uncharge(old);
 	charge(session->moving);
-	session->capture->next = session->retiring;
-	session->retiring = session->capture;
 	session->capture = session->moving;
 	session->moving = NULL;
 	session->is_told_to_move = false;
+	/* Its lanes have let go of it, while others had not switched yet. */
+	if (old->pending == 0 && !is_attached(old)) {
+		capture_free(old);
+		return;
+	}
+	old->next = session->retiring;
+	session->retiring = old;
 }
