@@ -365,6 +365,29 @@ static void attach_is_done(struct lane_command *command)
 	}
 }
 
+static void enter_is_done(struct lane_command *command)
+{
+	struct capture *capture = command->owner;
+
+	session_settle(capture->session);
+}
+
+void capture_enter(struct capture *capture)
+{
+	for (uint32_t i = 0; i < capture->lane_count; i++) {
+		struct capture_lane *cl = &capture->lanes[i];
+
+		cl->enter = (struct enter_command){
+			.base = { .run = lane_enter,
+				  .done = enter_is_done,
+				  .owner = capture },
+			.sub = &cl->sub,
+		};
+		capture->session->pending++;
+		lane_send(cl->lane, &cl->enter.base);
+	}
+}
+
 static void detach_is_done(struct lane_command *command)
 {
 	struct capture *capture = command->owner;

@@ -17,6 +17,7 @@ struct capture_lane {
 		struct attach_command attach;
 		struct detach_command detach;
 	} command;
+	struct enter_command enter; /* a detach may follow at once */
 };
 
 /* What a request comes down to, within its limits. */
@@ -65,6 +66,12 @@ struct capture *capture_prepare_move(struct capture *capture,
 
 /* The session goes on with its `moving` capture; the old one winds down. */
 void capture_has_moved(struct session *session);
+
+/*
+ * Its client has its descriptors, and reads: groups may give it flows now, and
+ * sources that wait for captures count it.
+ */
+void capture_enter(struct capture *capture);
 
 /* The session has left SESSION_UNACKED: the next may have its descriptors. */
 void capture_was_acked(struct session *session);

@@ -21,6 +21,7 @@
 struct group_member {
 	struct stream stream;
 	uint32_t slots; /* how many of the group's are its */
+	bool has_share; /* see group_share() */
 };
 
 /*
@@ -33,6 +34,7 @@ struct flow_group {
 	char name[NR_GROUP_MAX];
 	uint32_t epoch;
 	uint32_t member_count;
+	uint32_t share_count; /* members that have a share */
 	struct group_member *members[GROUP_MEMBERS_MAX];
 	uint8_t table[GROUP_SLOTS]; /* index in members */
 };
@@ -57,11 +59,23 @@ void group_put(struct flow_group **groups, struct flow_group *group);
 enum group_outcome { GROUP_OK = 0, GROUP_FULL = 1 };
 
 /*
- * @sub becomes a member, with a stream of its own in @arena. Returns an outcome
- * (GROUP_FULL: members, stream slots, or the arena's set-aside) or -ENOMEM.
+ * @sub becomes a member, with a stream of its own in @arena, and has a place
+ * but no share yet: as long as there are members that have one, the flows are
+ * theirs. Returns an outcome (GROUP_FULL: members, stream slots, or the arena's
+ * set-aside) or -ENOMEM.
  */
 int group_join(struct flow_group *group, struct subscription *sub,
 	       struct arena *arena, uint16_t link_type);
+
+/* @sub, a member, takes part: it gets its share of the flows. */
+void group_share(struct flow_group *group, const struct subscription *sub);
+
+/*
+ * Members of @from have joined a group elsewhere (see subscription.after), and
+ * go on there: each has the flows that it had, and what those had that do not
+ * follow is dealt out. Before the first packet there.
+ */
+void group_follow(const struct flow_group *from);
 
 /* Its flows go to the others. Takes @sub's stream along. */
 void group_leave(struct flow_group *group, struct subscription *sub);

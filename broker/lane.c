@@ -378,6 +378,7 @@ void lane_move(struct lane *lane, struct lane_command *command)
 	for (uint32_t i = 0; i < move->pair_count; i++)
 		lane_channel_move(move->from, move->to, &move->pairs[i],
 				  move->arena, lane->source);
+	lane_channel_follow(move->from);
 	lane_channel_end(move->from, NR_END_RETIRED);
 	move->from->is_retired = true;
 	if (lane->state == NR_SOURCE_OVER)
@@ -394,12 +395,17 @@ void lane_attach(struct lane *lane, struct lane_command *command)
 				  attach->arena, lane->source);
 	attach->set_aside = channel->arena->admission.account->set_aside;
 	attach->promised = channel->arena->admission.account->promised;
-	if (attach->is_refused)
-		return;
-	attach->sub->is_counted = true;
-	lane->capture_count++;
-	if (lane->state == NR_SOURCE_OVER)
+	if (!attach->is_refused && lane->state == NR_SOURCE_OVER)
 		lane_channel_end(channel, NR_END_SOURCE);
+}
+
+void lane_enter(struct lane *lane, struct lane_command *command)
+{
+	struct enter_command *enter = (struct enter_command *)command;
+
+	lane_channel_enter(enter->sub);
+	enter->sub->is_counted = true;
+	lane->capture_count++;
 	if (lane->state == NR_SOURCE_WAITING &&
 	    lane->capture_count >= lane->wait)
 		lane->state = NR_SOURCE_RUNNING;

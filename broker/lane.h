@@ -134,7 +134,10 @@ void lane_remove_channel(struct lane *lane, struct lane_command *command);
 /* Ends all captures of a channel, and gives it no more packets. */
 void lane_end_channel(struct lane *lane, struct lane_command *command);
 
-/* Attach. @arena: lent for as long as the channel lives. */
+/*
+ * Attach: a place on this lane; others may refuse. @arena: lent for as long as
+ * the channel lives.
+ */
 struct attach_command {
 	struct lane_command base;
 	struct lane_channel *channel;
@@ -146,6 +149,16 @@ struct attach_command {
 	uint32_t promised;
 };
 void lane_attach(struct lane *lane, struct lane_command *command);
+
+/*
+ * All lanes have a place for it, and its client has acknowledged: it counts,
+ * and takes part in its group.
+ */
+struct enter_command {
+	struct lane_command base;
+	struct subscription *sub;
+};
+void lane_enter(struct lane *lane, struct lane_command *command);
 
 /* Detach: after this the lane knows nothing of the capture. */
 struct detach_command {

@@ -115,6 +115,12 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 	return add_to_all(channel, sub, channel->link_type);
 }
 
+void lane_channel_enter(const struct subscription *sub)
+{
+	if (sub->group && sub->state != SUBSCRIPTION_ENDED)
+		group_share(sub->group, sub);
+}
+
 /* It counts no further, whatever the others of the channel get. */
 static void end(const struct lane_channel *channel, struct subscription *sub,
 		unsigned why)
@@ -192,6 +198,14 @@ void lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 	lane_channel_stat_capture(from, old, &so_far);
 	carry_over(pair->to, old, &so_far);
 	subscription_ring(old);
+}
+
+void lane_channel_follow(const struct lane_channel *from)
+{
+	const struct flow_group *group;
+
+	for (group = from->groups; group; group = group->next)
+		group_follow(group);
 }
 
 void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)

@@ -6,12 +6,16 @@
 #include "lane.h"
 
 /*
- * Adds a capture. @arena is taken if the channel has none yet, else it is NULL.
+ * Adds a capture, which has a place then, and no share of a group's flows that
+ * others have. @arena is taken if the channel has none yet, else it is NULL.
  * False: the set-aside cannot hold its guarantee.
  */
 bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 		      const struct membership *membership, struct arena *arena,
 		      const struct source *source);
+/* A capture is there to stay: a group gives it a share of its flows. */
+void lane_channel_enter(const struct subscription *sub);
+
 /*
  * A capture goes on in @to where it leaves off in @from, without a packet
  * between; or ends, if it does not follow or has no place there.
@@ -19,6 +23,8 @@ bool lane_channel_add(struct lane_channel *channel, struct subscription *sub,
 void lane_channel_move(struct lane_channel *from, struct lane_channel *to,
 		       struct move_pair *pair, struct arena *arena,
 		       const struct source *source);
+/* All who do have moved: their groups' flows follow them. */
+void lane_channel_follow(const struct lane_channel *from);
 /* Removes a capture and all it holds. */
 void lane_channel_remove(struct lane_channel *channel,
 			 struct subscription *sub);

@@ -322,6 +322,7 @@ static void take_ack(struct session *session, struct wire_msg *msg)
 	(void)msg;
 	session->state = SESSION_ATTACHED;
 	session->deadline_ns = 0;
+	capture_enter(session->capture);
 	capture_was_acked(session);
 	move_check(session->control); /* its channel may have changed */
 }

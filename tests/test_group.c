@@ -74,6 +74,7 @@ static struct one *join(struct flow_group *group)
 	struct one *one = one_new();
 
 	cr_assert_eq(group_join(group, &one->sub, arena, 1), GROUP_OK);
+	group_share(group, &one->sub);
 	return one;
 }
 
