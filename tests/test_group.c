@@ -16,9 +16,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../client/wire.h"
 #include "flow.h"
 #include "group.h"
 #include "live.h"
+#include "scene.h"
 
 #define UID 12345
 #define OTHER_UID 23456
@@ -216,6 +218,98 @@ Test(group, stays_even_and_whole_in_any_schedule)
 	cr_assert_eq(arena->admission.free_count, arena->admission.block_count);
 	group_put(&groups, group);
 	cr_assert_null(groups);
+}
+
+Test(group, who_has_no_share_gets_only_what_nobody_else_would)
+{
+	struct flow_group *group = prepare("g");
+	struct one *ones[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		ones[i] = one_new();
+		cr_assert_eq(group_join(group, &ones[i]->sub, arena, 1),
+			     GROUP_OK);
+		cr_assert_eq(group->members[0]->slots, GROUP_SLOTS);
+	}
+	cr_assert_eq(group->epoch, 1);
+	group_share(group, &ones[2]->sub);
+	cr_assert_eq(group->members[2]->slots, GROUP_SLOTS);
+	group_share(group, &ones[0]->sub);
+	cr_assert_eq(group->members[0]->slots, GROUP_SLOTS / 2);
+	cr_assert_eq(group->members[2]->slots, GROUP_SLOTS / 2);
+	cr_assert_eq(group->epoch, 3);
+	/* Who goes without a share changes nothing. */
+	leave(group, ones[1]);
+	cr_assert_eq(group->epoch, 3);
+	leave(group, ones[0]);
+	leave(group, ones[2]);
+	cr_assert_eq(group->member_count, 1);
+	check(group, 5);
+	group_share(group, &ones[3]->sub);
+	check(group, 5);
+}
+
+/* @from's members but the one at @stays, in another order, in a new group. */
+static struct flow_group *go_elsewhere(struct flow_group *from, uint32_t stays)
+{
+	struct flow_group *to = prepare("to");
+
+	to->epoch = from->epoch;
+	for (uint32_t i = from->member_count; i-- > 0;) {
+		struct subscription *sub =
+			from->members[i]->stream.subscriptions;
+		struct one *one = one_new();
+
+		if (i == stays)
+			continue;
+		cr_assert_eq(group_join(to, &one->sub, arena, 1), GROUP_OK);
+		one->sub.group = to;
+		sub->after = &one->sub;
+	}
+	group_follow(from);
+	return to;
+}
+
+static void go_on(uint32_t members, uint32_t stays)
+{
+	struct flow_group *from = prepare("from"), *to;
+	uint32_t moved = 0;
+
+	for (uint32_t i = 0; i < members; i++)
+		join(from);
+	to = go_elsewhere(from, stays);
+	check(to, members + 1);
+	for (uint32_t i = 0; i < GROUP_SLOTS; i++) {
+		const struct subscription *after =
+			from->members[from->table[i]]
+				->stream.subscriptions->after;
+
+		if (after)
+			cr_assert_eq(group_stream(to, i << (32 - GROUP_BITS)),
+				     after->stream);
+		moved += !after;
+	}
+	cr_assert_eq(moved, stays < members ? from->members[stays]->slots : 0);
+}
+
+Test(group, two_go_on_elsewhere_with_the_flows_they_had)
+{
+	go_on(2, GROUP_MEMBERS_MAX);
+}
+
+Test(group, three_go_on_elsewhere_with_the_flows_they_had)
+{
+	go_on(3, GROUP_MEMBERS_MAX);
+}
+
+Test(group, four_go_on_elsewhere_with_the_flows_they_had)
+{
+	go_on(4, GROUP_MEMBERS_MAX);
+}
+
+Test(group, who_does_not_go_on_leaves_its_flows_and_no_others_move)
+{
+	go_on(3, 1);
 }
 
 Test(group, spreads_random_flows_within_5_percent)
@@ -586,6 +680,16 @@ static void describe(struct traffic_frame *frame, uint64_t seq,
 	};
 }
 
+/* On each lane, of as many members as there are: each began an epoch. */
+static bool have_all_shares(uint32_t members)
+{
+	broker_read_stat(&stat_now, NULL);
+	for (unsigned i = 0; i < stat_now.captures; i++)
+		if (stat_now.capture[i].epoch < members)
+			return false;
+	return true;
+}
+
 Test(groups, share_each_of_several_lanes, .timeout = 120)
 {
 	struct traffic_plan plan = { .describe = describe,
@@ -606,6 +710,7 @@ Test(groups, share_each_of_several_lanes, .timeout = 120)
 		readers[i].lanes = 2;
 		reader_start(&readers[i], UID);
 	}
+	eventually(have_all_shares(3));
 	cr_assert_eq(traffic_send(live.traffic, &plan, &sent), 0);
 	cr_assert_eq(sent, 40000);
 	eventually(ledger_missing(ledger) == 0);
@@ -618,6 +723,70 @@ Test(groups, share_each_of_several_lanes, .timeout = 120)
 	cr_assert_eq(sum, 40000);
 	for (uint32_t i = 0; i < 40000; i++)
 		cr_assert_eq(ledger->owner[i], ledger->owner[i % 1000]);
+	live_stop(&live);
+}
+
+/* Asks to join a group, and never says that it has got what it is sent. */
+static int join_in_silence(const char *channel, const char *group)
+{
+	struct nr_msg_attach attach = { .lane = NR_ALL_LANES };
+	int peer = raw_connect();
+
+	strcpy(attach.channel, channel);
+	strcpy(attach.group, group);
+	wire_init(&attach.msg, NR_MSG_ATTACH, sizeof(attach), 1);
+	cr_assert_eq(wire_send(peer, &attach.msg, NULL, 0), 0);
+	return peer;
+}
+
+Test(groups, lose_nothing_to_who_is_refused_or_never_reads, .timeout = 120)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	struct stream_of_frames frames = { .describe = describe,
+					   .rate = 50000,
+					   .cpu = -1 };
+	struct nr_capture *large, *capture;
+	struct reader *reader;
+	struct wire_msg msg;
+	int silent;
+
+	need_root();
+	live_network(&live);
+	live_broker(&live, "[source s]\ninterface = inside\nlanes = 2\n"
+			   "[channel all]\nsource = s\nallow = everyone\n"
+			   "block_size = 128K\narena = 8M\n");
+	reader = readers_new(ledger_of_sent(10000000), 1, "all");
+	reader->group = options.group = "ids";
+	reader->lanes = 2;
+	reader_start(reader, geteuid()); /* whose group it is, too */
+	strcpy(frames.interface, live.network.outside);
+	frames_start(&frames);
+	eventually(reader->count > 1000);
+	options.lane_plus_one = 2;
+	options.group = NULL;
+	options.guarantee = options.leases = 8;
+	cr_assert_eq(nr_capture_open("all", &options, &large), 0);
+	options.guarantee = options.leases = 1;
+	/* All that lane 1 has set aside. */
+	while (nr_capture_open("all", &options, &capture) == 0)
+		;
+	options.lane_plus_one = 0;
+	options.group = "ids";
+	for (unsigned i = 0; i < 200; i++)
+		cr_assert_eq(nr_capture_open("all", &options, &capture),
+			     -ENOSPC);
+	nr_capture_close(large);
+	silent = join_in_silence("all", "ids");
+	cr_assert(raw_ends(silent, 5000));
+	cr_assert_gt(wire_recv(silent, &msg), 0);
+	cr_assert_eq(msg.msg.type, NR_MSG_ATTACHED);
+	wire_close_fds(&msg);
+	close(silent);
+	frames_stop(&frames);
+	reader_stop(reader);
+	reader_check_sum(reader);
+	cr_assert_gt(reader->stats.seen, 10000);
+	cr_assert_eq(reader->stats.to_others, 0);
 	live_stop(&live);
 }
 

@@ -292,6 +292,27 @@ Test(reload, counts_a_capture_that_moves_once)
 	broker_stop(&broker);
 }
 
+/*
+ * A flow that has come to a member stays there, from @epoch on: the first that
+ * knows of all members.
+ */
+static void check_flows_stay(const struct ledger *ledger, uint32_t epoch)
+{
+	static struct trace_packet packet;
+	uint8_t *member = calloc(trace.flows, 1);
+
+	for (uint32_t i = 0; i < trace.packets; i++) {
+		if (ledger->epoch[i] < epoch)
+			continue;
+		trace_packet(&trace, i, &packet);
+		if (!member[packet.flow])
+			member[packet.flow] = ledger->owner[i];
+		cr_assert_eq(ledger->owner[i], member[packet.flow],
+			     "packet %u of flow %u", i, packet.flow);
+	}
+	free(member);
+}
+
 Test(reload, moves_groups_with_all_their_members)
 {
 	struct reader *readers;
@@ -320,6 +341,7 @@ Test(reload, moves_groups_with_all_their_members)
 	}
 	cr_assert_eq(readers[0].stats.seen, sum);
 	cr_assert_eq(ledger_missing(readers[0].ledger), trace.packets - sum);
+	check_flows_stay(readers[0].ledger, 4);
 	broker_stop(&broker);
 }
 
