@@ -9,11 +9,14 @@
 
 #include <criterion/criterion.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "live.h"
@@ -553,6 +556,108 @@ Test(reload, waits_a_second_for_who_never_acknowledges_and_goes_on)
 	check_complete(&readers[0]);
 	end_other(&readers[1]);
 	broker_stop(&broker);
+}
+
+/* ------------------------------------------------------- a lane that is late
+ */
+
+static void serve_two_lanes(const char *arena)
+{
+	config_write("[source s]\ninterface = inside\nlanes = 2\n"
+		     "[channel all]\nsource = s\nallow = everyone\n"
+		     "arena = %s\n",
+		     arena);
+}
+
+static void many_flows(struct traffic_frame *frame, uint64_t seq,
+		       const void *data)
+{
+	(void)data;
+	*frame = (struct traffic_frame){ .seq = seq, .flow = seq % 500 };
+}
+
+/* The engine's threads are control's and the lanes', in order. */
+static pid_t last_lane(void)
+{
+	struct dirent *entry;
+	char path[64];
+	pid_t last = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task",
+		 (int)broker_engine(&broker));
+	dir = opendir(path);
+	cr_assert(dir);
+	while ((entry = readdir(dir)))
+		if (atoi(entry->d_name) > last)
+			last = atoi(entry->d_name);
+	closedir(dir);
+	return last;
+}
+
+static int read_lane_0(void *data)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	struct nr_capture *capture;
+	struct nr_batch batch;
+	uint64_t *count = data;
+
+	options.follow = 1;
+	options.lane_plus_one = 1;
+	must(nr_capture_open("all", &options, &capture) == 0);
+	while (nr_capture_recv(capture, &batch, -1) >= 0) {
+		__atomic_fetch_add(count, batch.count, __ATOMIC_RELAXED);
+		nr_batch_release(&batch);
+	}
+	return 1;
+}
+
+static void let_count(const uint64_t *count, uint64_t more)
+{
+	uint64_t goal = __atomic_load_n(count, __ATOMIC_RELAXED) + more;
+
+	eventually(__atomic_load_n(count, __ATOMIC_RELAXED) >= goal);
+}
+
+/* Lane 0 is done with the old memory long before lane 1 switches. */
+Test(reload, leaves_no_memory_behind_when_another_lane_is_late)
+{
+	static struct live live;
+	struct stream_of_frames frames = { .describe = many_flows,
+					   .rate = 20000,
+					   .cpu = -1 };
+	uint64_t *count = shared_memory(sizeof(*count));
+	unsigned before;
+	pid_t late, pid;
+
+	need_root();
+	live_network(&live);
+	serve_two_lanes("16M");
+	broker_start_args(&broker, live.network.netns, "-c",
+			  test_path("broker.conf"), NULL);
+	pid = child_start(UID, read_lane_0, count);
+	strcpy(frames.interface, live.network.outside);
+	frames_start(&frames);
+	let_count(count, 100);
+	before = arenas();
+	late = last_lane();
+	for (int i = 0; i < 3; i++) {
+		serve_two_lanes(i % 2 ? "16M" : "8M");
+		cr_assert_eq(ptrace(PTRACE_SEIZE, late, NULL, NULL), 0);
+		cr_assert_eq(ptrace(PTRACE_INTERRUPT, late, NULL, NULL), 0);
+		cr_assert_eq(waitpid(late, NULL, __WALL), late);
+		command_start(&c, geteuid(), "exec netring reload");
+		let_count(count, 4000);
+		cr_assert_eq(ptrace(PTRACE_DETACH, late, NULL, NULL), 0);
+		cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+		let_count(count, 100);
+	}
+	eventually(arenas() <= before);
+	frames_stop(&frames);
+	kill(pid, SIGKILL);
+	child_wait(pid);
+	broker_stop(&broker);
+	live_stop(&live);
 }
 
 /* --------------------------------------------------------------------- soak */
