@@ -6,10 +6,13 @@
 #include "control.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -21,6 +24,8 @@
 #include "session.h"
 
 #define LISTENER_PARKED_NS UINT64_C(100000000)
+/* What a reload of many sources may take; a quarter where there are few. */
+#define FDS_RESERVED 1024
 #define DEAF_NS UINT64_C(10000000)
 /* For captures of an engine that died, to attach again. */
 #define WAIT_NS UINT64_C(500000000)
@@ -234,6 +239,29 @@ static int start_watching(struct control *control)
 	return err ? err : control_watch_links(control);
 }
 
+/* Before the sandbox, which lets nobody ask. */
+static int most_fds(void)
+{
+	struct rlimit limit;
+	rlim_t reserve;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > INT_MAX)
+		return INT_MAX;
+	reserve = limit.rlim_cur / 4;
+	if (reserve > FDS_RESERVED)
+		reserve = FDS_RESERVED;
+	return (int)(limit.rlim_cur - reserve);
+}
+
+bool control_is_full(const struct control *control)
+{
+	int fd = eventfd(0, EFD_CLOEXEC); /* it has the lowest free number */
+
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 || fd >= control->fds_max;
+}
+
 int control_init(struct control *control, const struct config *config)
 {
 	int err = start_watching(control);
@@ -244,6 +272,7 @@ int control_init(struct control *control, const struct config *config)
 			  strerror(-err));
 		return err;
 	}
+	control->fds_max = most_fds();
 	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
 	err = add_sources(control);
 	return err ? err : add_channels(control);

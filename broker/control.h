@@ -79,6 +79,7 @@ struct control {
 	struct event listener_event;
 	struct event signal_event;
 	struct event warden_event;
+	int fds_max; /* no client gets those above: see control_is_full() */
 	struct event links_event;    /* fd 0: not watched */
 	struct event needs_event;    /* addresses and routes; the same */
 	bool needs_are_due;	     /* what the host needs may have changed */
@@ -115,6 +116,11 @@ void control_deinit(struct control *control);
 
 /* Starts the lanes. 0 or -errno. */
 int control_start(struct control *control);
+/*
+ * Whether there are no descriptors left but those that are for what the warden
+ * gives: a link that comes back and a reload must not depend on clients.
+ */
+bool control_is_full(const struct control *control);
 /* Ends all captures, the lanes and the sessions. */
 void control_stop(struct control *control);
 

@@ -21,6 +21,27 @@ static void warden_is_gone(ssize_t n)
 	exit(1);
 }
 
+/* @count of them; or what came goes, when our table had no room for all. */
+static int take_fds(struct msghdr *msg, int *fds, unsigned count)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	int came[PRIV_FDS_MAX];
+	size_t n = cmsg ? (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+	if (n > 0)
+		memcpy(came, CMSG_DATA(cmsg), n * sizeof(int));
+	if (!(msg->msg_flags & MSG_CTRUNC)) {
+		if (n != count)
+			warden_is_gone(1);
+		memcpy(fds, came, n * sizeof(int));
+		return 0;
+	}
+	while (n > 0)
+		close(came[--n]);
+	log_error("engine: no descriptor is left for what the warden gives");
+	return -EMFILE;
+}
+
 static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 {
 	union {
@@ -34,7 +55,6 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
-	struct cmsghdr *cmsg;
 	ssize_t n;
 
 	do
@@ -42,15 +62,11 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 	while (n < 0 && errno == EINTR);
 	if (n != sizeof(*reply))
 		warden_is_gone(n);
-	cmsg = CMSG_FIRSTHDR(&msg);
 	if (reply->status && reply->why[0])
 		log_keep_text(reply->why);
 	if (reply->status || fd_count == 0)
 		return reply->status;
-	if (!cmsg || cmsg->cmsg_len != CMSG_LEN(fd_count * sizeof(int)))
-		warden_is_gone(n);
-	memcpy(fds, CMSG_DATA(cmsg), fd_count * sizeof(int));
-	return 0;
+	return take_fds(&msg, fds, fd_count);
 }
 
 static int ask(const struct priv_request *request, struct priv_reply *reply,

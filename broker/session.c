@@ -312,6 +312,12 @@ static void take_attach(struct session *session, struct wire_msg *msg)
 			       session->control->config->attach_rate);
 		return;
 	}
+	if (control_is_full(session->control)) {
+		session_refuse(session, ENOSPC,
+			       "the broker has too few descriptors left (its "
+			       "limit of open files): try again later");
+		return;
+	}
 	session->is_let_in = true;
 	session->wanted = *request;
 	attach(session);
@@ -481,6 +487,9 @@ static const char *unwelcome(const struct session *session)
 	if (!session->peer.is_owner &&
 	    session->account->connections >= control->config->max_connections)
 		return "its user has too many connections";
+	if (!session->peer.is_owner && session->event.fd >= control->fds_max)
+		return "the broker has too few descriptors left (its limit of "
+		       "open files)";
 	return NULL;
 }
 

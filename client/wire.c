@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -134,8 +135,12 @@ static int recv_once(int socket, struct wire_msg *msg)
 	msg->length = (size_t)n;
 	if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) ||
 	    msg->length < sizeof(msg->msg) || msg->msg.length != msg->length) {
+		/* Room there was for more: it is our table that is full. */
+		bool is_full = (header.msg_flags & MSG_CTRUNC) &&
+			       msg->fd_count < WIRE_FDS_MAX;
+
 		wire_close_fds(msg);
-		return -EPROTO;
+		return is_full ? -EMFILE : -EPROTO;
 	}
 	return 1;
 }

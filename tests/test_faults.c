@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,6 +21,7 @@
 #include "command.h"
 #include "ledger.h"
 #include "live.h"
+#include "priv.h"
 #include "scene.h"
 
 #define UID 12345
@@ -301,4 +303,57 @@ Test(faults, a_clock_that_jumps_leaves_the_stamps_of_af_xdp)
 	cr_assert_leq(off, 20);
 	taker_close(&taker);
 	live_stop(&live);
+}
+
+/* ------------------------------------------------------- too few descriptors
+ */
+
+/* A warden's answer to whatever is asked next: it went well, with this. */
+static bool answer(int socket, int fd)
+{
+	struct priv_reply reply = { .status = 0 };
+	struct iovec iov = { &reply, sizeof(reply) };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)),
+				  .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS } };
+	const struct msghdr msg = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control.bytes,
+				    .msg_controllen = sizeof(control.bytes) };
+
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	return sendmsg(socket, &msg, 0) == (ssize_t)sizeof(reply);
+}
+
+/* As the engine: asks twice, the first time with a table that is full. */
+static int ask_when_full(void *data)
+{
+	struct rlimit before, limit;
+	int pair[2], fd = -1;
+
+	(void)data;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) ||
+	    dup2(pair[0], PRIV_FD_WARDEN) < 0 || (pair[1] = dup(pair[1])) < 0)
+		return 2;
+	if (!answer(pair[1], pair[1]) || !answer(pair[1], pair[1]) ||
+	    getrlimit(RLIMIT_NOFILE, &before))
+		return 3;
+	limit = before;
+	limit.rlim_cur = PRIV_FD_WARDEN + 1; /* all below are there */
+	if (setrlimit(RLIMIT_NOFILE, &limit) ||
+	    priv_replay_open(0, &fd) != -EMFILE || fd != -1)
+		return 4;
+	if (setrlimit(RLIMIT_NOFILE, &before) || priv_replay_open(0, &fd) ||
+	    fd < 0)
+		return 5;
+	return 0;
+}
+
+/* What the warden gives does not fit: a verb that failed, no warden gone. */
+Test(faults, descriptors_that_run_out_end_no_engine)
+{
+	cr_assert_eq(child_wait(child_start(0, ask_when_full, NULL)), 0);
 }

@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,6 +236,54 @@ Test(socket, is_not_taken_from_a_broker_that_lives)
 	cr_assert_eq(lines_of(other.out, NULL), 10);
 	kill(c.pid, SIGTERM);
 	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+}
+
+/* Returns what the last that was refused was. */
+static int open_captures(struct nr_capture **captures, unsigned count,
+			 const char **why)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	static char text[256];
+	int err = 0;
+
+	options.error_text = text;
+	options.error_text_size = sizeof(text);
+	*why = text;
+	for (unsigned i = 0; i < count; i++) {
+		int one = nr_capture_open("trace", &options, &captures[i]);
+
+		if (one)
+			captures[i] = NULL;
+		err = one ? one : err;
+	}
+	return err;
+}
+
+/* Some are kept for the warden's verbs: the engine lives, and says so. */
+Test(socket, refuses_clients_before_descriptors_run_out)
+{
+	struct nr_capture *captures[18];
+	const char *why;
+	int err;
+
+	command_start(&c, geteuid(),
+		      "ulimit -n 40; exec setpriv --bounding-set=-sys_resource "
+		      "netringd -r %s --socket %s",
+		      trace_path, socket_path);
+	eventually(command_run(&other, "netring --socket %s list",
+			       socket_path) == 0);
+	setenv(NR_SOCKET_ENV, socket_path, 1);
+	err = open_captures(captures, 18, &why);
+	cr_assert_eq(err, -ENOSPC, "%s: %s", nr_strerror(err), why);
+	cr_assert(has(why, "too few descriptors"));
+	for (unsigned i = 0; i < 18; i++)
+		if (captures[i])
+			nr_capture_close(captures[i]);
+	eventually(command_run(&other, "netring --socket %s list",
+			       socket_path) == 0);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+	cr_assert_not(strstr(c.err, "died"), "%s", c.err);
 }
 
 Test(socket, is_not_made_where_another_file_is)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +60,36 @@ Test(wire, an_empty_message_is_an_error_and_no_end)
 	cr_assert_eq(send_bell(), 0);
 	cr_assert_eq(wire_recv(ends[0], &msg), -EPROTO);
 	cr_assert_eq(wire_recv(ends[0], &msg), 1);
+	close_pair();
+}
+
+/* One has no room for what came: no matter whose fault, no peer's. */
+Test(wire, a_table_without_room_is_no_error_of_the_peer)
+{
+	const int fds[2] = { STDIN_FILENO, STDOUT_FILENO };
+	struct rlimit before, limit;
+	struct wire_msg msg;
+	struct nr_msg bell;
+
+	connect_pair();
+	wire_init(&bell, NR_MSG_BELL, sizeof(bell), 7);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	for (unsigned room = 0; room < 2; room++) {
+		int next = dup(STDIN_FILENO);
+
+		close(next);
+		cr_assert_eq(wire_send(ends[1], &bell, fds, 2), 0);
+		limit = before;
+		limit.rlim_cur = (rlim_t)next + room;
+		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+		cr_assert_eq(wire_recv(ends[0], &msg), -EMFILE);
+		cr_assert_eq(msg.fd_count, 0);
+		cr_assert_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	}
+	cr_assert_eq(wire_send(ends[1], &bell, fds, 2), 0);
+	cr_assert_eq(wire_recv(ends[0], &msg), 1);
+	cr_assert_eq(msg.fd_count, 2);
+	wire_close_fds(&msg);
 	close_pair();
 }
 
