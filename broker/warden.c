@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +33,10 @@
 #define MS UINT64_C(1000000)
 /* An engine that has served so long did not die of how it was started. */
 #define SERVED_NS (1000 * MS)
+/* So many that have served are followed at once; it takes so long for one. */
+#define QUICK_MAX 32
+#define QUICK_NS (30000 * MS)
+#define HALF_NS (5000 * MS) /* what halves the pause, served */
 #define DESCRIPTORS_MIN 65536
 
 /* ------------------------------------------------------------- the engine */
@@ -116,18 +121,35 @@ exec_engine(const struct warden_options *options, int socket)
 	_exit(1);
 }
 
+/* This engine has no socket of those that the one before it had. */
+static void lend_nothing(struct warden *warden)
+{
+	for (int s = 0; s < SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++) {
+			warden->sockets[s][l].is_lent = false;
+			warden->sockets[s][l].anew = 0;
+		}
+}
+
 static int start_engine(struct warden *warden)
 {
+	const int yes = 1;
 	int pair[2], err;
 
 	warden->ready_ns = 0;
 	warden->was_told = false;
+	lend_nothing(warden);
 	warden->pages_made = 0; /* those of the last one are gone */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	warden_allow_frames(warden, warden->options->config);
-	warden->engine = fork();
-	err = warden->engine < 0 ? -errno : 0;
+	/* Who has sent a request: the kernel says. */
+	err = setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) ?
+		      -errno :
+		      0;
+	warden->engine = err ? -1 : fork();
+	if (!err && warden->engine < 0)
+		err = -errno;
 	if (warden->engine == 0)
 		exec_engine(warden->options, pair[1]);
 	close(pair[1]);
@@ -214,7 +236,15 @@ static int reap_engine(struct warden *warden)
 	return status;
 }
 
-/* Takes the signals that have come. SIGCHLD says nothing the socket doesn't. */
+/* It asks then: PRIV_RELOAD. One that is not there yet, or dies, later. */
+static void tell_to_reload(struct warden *warden)
+{
+	warden->reload_is_due = true;
+	if (warden->ready_ns && warden->engine)
+		kill(warden->engine, SIGHUP);
+}
+
+/* Takes the signals that have come. SIGCHLD has only woken us. */
 static void take_signals(struct warden *warden)
 {
 	struct signalfd_siginfo info;
@@ -224,11 +254,42 @@ static void take_signals(struct warden *warden)
 			continue;
 		if (info.ssi_signo != SIGHUP)
 			warden->is_stopping = true;
-		else if (warden->ready_ns && warden->engine)
-			kill(warden->engine, SIGHUP); /* it asks: PRIV_RELOAD */
 		else
-			warden->reload_is_due = true; /* there is nobody yet */
+			tell_to_reload(warden);
 	}
+}
+
+/* Its end of the socket may be open all the same: it can have passed it on. */
+static bool engine_has_ended(const struct warden *warden)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	return waitid(P_PID, (id_t)warden->engine, &info,
+		      WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != 0;
+}
+
+/* Once; it may take a while from then on, whatever it asks for meanwhile. */
+static void tell_to_stop(struct warden *warden)
+{
+	kill(warden->engine, SIGTERM);
+	warden->was_told = true;
+	warden->stop_ns =
+		warden_clock_ns(CLOCK_MONOTONIC) + STOP_TIMEOUT_MS * MS;
+}
+
+/* How long to wait for what comes: -1: for ever. */
+static int patience_ms(struct warden *warden)
+{
+	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
+
+	if (!warden->was_told)
+		return -1;
+	if (now >= warden->stop_ns) {
+		insist(warden);
+		warden->stop_ns = now + STOP_TIMEOUT_MS * MS;
+	}
+	return (int)((warden->stop_ns - now) / MS + 1);
 }
 
 /* One engine's life. Returns how it ended (as of waitpid()). */
@@ -241,20 +302,17 @@ static int serve_engine(struct warden *warden)
 	int n;
 
 	for (;;) {
-		n = poll(fds, 2, warden->was_told ? STOP_TIMEOUT_MS : -1);
+		n = poll(fds, 2, patience_ms(warden));
 		if (n < 0 && errno != EINTR && errno != ENOMEM)
 			warden_surprise(warden, "poll");
 		if (n < 0)
 			continue;
-		if (n == 0)
-			insist(warden);
 		take_signals(warden);
 		if (warden->is_stopping && !warden->was_told)
-			kill(warden->engine, SIGTERM);
-		warden->was_told = warden->is_stopping;
+			tell_to_stop(warden);
 		if (fds[0].revents & POLLIN)
 			warden_serve_request(warden);
-		if (fds[0].revents & POLLHUP)
+		if (fds[0].revents & POLLHUP || engine_has_ended(warden))
 			return reap_engine(warden);
 	}
 }
@@ -282,18 +340,34 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/*
- * One that has served for a while is followed at once. Engines that die young
- * are not: each is waited for twice as long as the one before.
- */
-static uint32_t next_pause(const struct warden *warden, bool has_served)
+/* Twice as long as before, but half for each while that it has served. */
+static uint32_t longer_pause(uint32_t pause_ms, uint64_t served_ns)
 {
-	if (has_served)
-		return 0;
-	if (warden->pause_ms == 0)
+	uint32_t next =
+		pause_ms < PAUSE_MAX_MS / 2 ? 2 * pause_ms : PAUSE_MAX_MS;
+
+	if (pause_ms == 0)
 		return PAUSE_MIN_MS;
-	return warden->pause_ms < PAUSE_MAX_MS / 2 ? 2 * warden->pause_ms :
-						     PAUSE_MAX_MS;
+	for (; served_ns >= HALF_NS && next > PAUSE_MIN_MS;
+	     served_ns -= HALF_NS)
+		next /= 2;
+	return next;
+}
+
+/*
+ * One that has served for a while is followed at once, if that does not happen
+ * all the time: somebody who can kill it would have it start for ever. Engines
+ * that die young are waited for longer each time.
+ */
+static uint32_t next_pause(struct warden *warden, uint64_t served_ns)
+{
+	uint64_t quick = warden->quick_left + served_ns / QUICK_NS;
+
+	warden->quick_left = quick < QUICK_MAX ? (uint32_t)quick : QUICK_MAX;
+	if (served_ns < SERVED_NS || warden->quick_left == 0)
+		return longer_pause(warden->pause_ms, served_ns);
+	warden->quick_left--;
+	return 0;
 }
 
 /* Before the next engine; a signal to stop ends the wait. */
@@ -319,8 +393,8 @@ static void prepare_next(struct warden *warden)
 {
 	const struct config *config = warden->options->config;
 	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
-	bool has_served =
-		warden->ready_ns && now - warden->ready_ns >= SERVED_NS;
+	uint64_t served_ns = warden->ready_ns ? now - warden->ready_ns : 0;
+	bool has_served = served_ns >= SERVED_NS;
 
 	for (uint32_t s = 0; s < config->source_count; s++)
 		if (config->sources[s].backend == BACKEND_PACKET)
@@ -329,7 +403,7 @@ static void prepare_next(struct warden *warden)
 	warden->ready_ns = 0;
 	warden->restarts++;
 	warden->died_ns = warden_clock_ns(CLOCK_REALTIME);
-	warden->pause_ms = next_pause(warden, has_served);
+	warden->pause_ms = next_pause(warden, served_ns);
 }
 
 /* One engine, to its end. Returns how that was (as of waitpid()). */
@@ -379,12 +453,18 @@ static int run_engines(struct warden *warden)
 int warden_run(struct warden_options *options)
 {
 	static struct warden warden;
+	struct stat st;
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_DUMPABLE, 0);
 	warden.options = options;
 	warden.signals = open_signals();
+	warden.quick_left = QUICK_MAX;
+	if (lstat(options->config->socket, &st) == 0) {
+		warden.socket_device = st.st_dev;
+		warden.socket_inode = st.st_ino;
+	}
 	for (int s = 0; s < SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
@@ -397,6 +477,6 @@ int warden_run(struct warden_options *options)
 	}
 	detach_xdp(&warden);
 	offload_restore();
-	unlink(options->config->socket);
+	warden_unlink(&warden);
 	return status;
 }

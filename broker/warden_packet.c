@@ -386,13 +386,21 @@ static bool is_bound_to(const struct packet_socket *socket, unsigned ifindex)
 	       bound.sll_ifindex == (int)ifindex;
 }
 
+bool asroot_packet_is_bound(const struct config_source *source,
+			    uint32_t interface,
+			    const struct packet_socket *socket)
+{
+	unsigned ifindex = if_nametoindex(source->interfaces[interface]);
+
+	return ifindex != 0 && is_bound_to(socket, ifindex);
+}
+
 int asroot_packet_lend(const struct config_source *source, uint32_t interface,
 		       struct packet_socket *socket, struct priv_reply *reply)
 {
-	unsigned ifindex = if_nametoindex(source->interfaces[interface]);
 	int epoll_fd;
 
-	if (ifindex == 0 || !is_bound_to(socket, ifindex))
+	if (!asroot_packet_is_bound(source, interface, socket))
 		return -ENODEV;
 	epoll_fd = make_epoll(socket->fd);
 	if (epoll_fd < 0)

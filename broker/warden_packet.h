@@ -12,7 +12,9 @@ struct packet_socket {
 	int epoll_fd;
 	int said;	 /* the error that was logged last */
 	bool is_started; /* it has its filter, which may be locked */
-	bool is_kept; /* an engine has died: the next goes on with its ring */
+	bool is_kept;  /* an engine has died: the next goes on with its ring */
+	bool is_lent;  /* to this engine */
+	uint32_t anew; /* times it got another that only it saw the need of */
 	struct priv_packet ring;
 	uint32_t users;	 /* captures on it, as the engine says */
 	uint32_t wanted; /* as the engines before said: the next waits for */
@@ -51,6 +53,11 @@ void asroot_packet_keep(const struct config_source *source,
  */
 int asroot_packet_lend(const struct config_source *source, uint32_t interface,
 		       struct packet_socket *socket, struct priv_reply *reply);
+
+/* Whether it is bound to the interface that has the name now. */
+bool asroot_packet_is_bound(const struct config_source *source,
+			    uint32_t interface,
+			    const struct packet_socket *socket);
 
 /* Lets packets in: the configured filter, for good. */
 int asroot_packet_start(const struct config_source *source,

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <netring/layout.h>
@@ -21,6 +22,9 @@
 #include "warden_offload.h"
 
 #define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
+#define RINGS_ANEW_MAX 3       /* of a lane, but for its lanes' own words */
+/* Between two readings of the configuration. Who asks sooner waits. */
+#define RELOAD_PERIOD_NS 50000000
 
 uint64_t warden_clock_ns(clockid_t clock)
 {
@@ -30,13 +34,23 @@ uint64_t warden_clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void warden_unlink(const struct warden *warden)
+{
+	const char *path = warden->options->config->socket;
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && st.st_dev == warden->socket_device &&
+	    st.st_ino == warden->socket_inode)
+		unlink(path);
+}
+
 void warden_surprise(const struct warden *warden, const char *what)
 {
 	log_error("the engine asked for something impossible (%s): stopping",
 		  what);
 	kill(warden->engine, SIGKILL);
 	offload_restore();
-	unlink(warden->options->config->socket);
+	warden_unlink(warden);
 	exit(1);
 }
 
@@ -70,6 +84,49 @@ static struct packet_socket *requested_lane(struct warden *warden,
 				request->lane];
 }
 
+/*
+ * With the socket in its hands a process can send on the interface. The engine
+ * gets each once, to map its ring and close it; and none for a source that only
+ * stays what it is over a reload.
+ */
+static bool is_present(const struct warden *warden,
+		       const struct priv_request *request,
+		       const struct config_source *source)
+{
+	const struct config *config = warden->options->config;
+
+	for (uint32_t s = 0; s < config->source_count; s++)
+		if (request->source >= PRIV_NEXT &&
+		    strcmp(config->sources[s].name, source->name) == 0 &&
+		    config_source_is_same(&config->sources[s], source))
+			return true;
+	return false;
+}
+
+/*
+ * Another only if the warden sees why: the interface has gone, or a lane of it
+ * is not open. That what is in the ring is broken the engine alone can see, and
+ * is believed a few times: each lane may say so, and all get another.
+ */
+static bool may_open(const struct warden *warden,
+		     const struct priv_request *request,
+		     const struct config_source *source,
+		     struct packet_socket *socket)
+{
+	const struct packet_socket *first = socket - request->lane;
+
+	if (is_present(warden, request, source))
+		return false;
+	if (!socket->is_lent)
+		return true;
+	for (uint32_t l = 0; l < source->lanes; l++)
+		if (first[l].fd < 0 ||
+		    !asroot_packet_is_bound(source, request->interface,
+					    &first[l]))
+			return true;
+	return socket->anew++ < source->lanes + RINGS_ANEW_MAX;
+}
+
 static int asroot_open(struct warden *warden,
 		       const struct priv_request *request,
 		       struct priv_reply *reply, int *fds)
@@ -80,6 +137,12 @@ static int asroot_open(struct warden *warden,
 	struct packet_socket *first = socket - request->lane;
 	int err = -ENODEV;
 
+	if (!may_open(warden, request, source, socket)) {
+		log_error("source %s: the engine wants another socket of "
+			  "lane %u, and needs none: refused",
+			  source->name, request->lane);
+		return -EPERM;
+	}
 	if (source->offloads_off)
 		offload_off(source->interfaces[request->interface]);
 	if (socket->is_kept)
@@ -94,6 +157,7 @@ static int asroot_open(struct warden *warden,
 					 request->lane, socket, first, reply);
 	if (err)
 		return err;
+	socket->is_lent = true;
 	fds[0] = socket->fd;
 	fds[1] = socket->epoll_fd;
 	return 2;
@@ -327,9 +391,27 @@ static int asroot_ready(struct warden *warden,
 	warden->was_ready = true;
 	warden->ready_ns = warden_clock_ns(CLOCK_MONOTONIC);
 	if (warden->reload_is_due)
-		kill(warden->engine, SIGHUP);
-	warden->reload_is_due = false;
+		kill(warden->engine, SIGHUP); /* it asks: PRIV_RELOAD */
 	return 0;
+}
+
+/*
+ * Clients ask for it through the engine, so the warden cannot know whether
+ * anybody does; but no engine has it parse, or open, without a pause.
+ */
+static int asroot_paced_reload(struct warden *warden,
+			       const struct priv_request *request,
+			       struct priv_reply *reply, int *fds)
+{
+	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
+	uint64_t due = warden->reloaded_ns + RELOAD_PERIOD_NS;
+	const struct timespec pause = { 0, due > now ? (long)(due - now) : 0 };
+
+	if (warden->reloaded_ns && pause.tv_nsec)
+		nanosleep(&pause, NULL);
+	warden->reloaded_ns = warden_clock_ns(CLOCK_MONOTONIC);
+	warden->reload_is_due = false;
+	return asroot_reload(warden, request, reply, fds);
 }
 
 static int asroot_which(struct warden *warden,
@@ -365,7 +447,7 @@ static const struct verb {
 	[PRIV_RETURN_PAGES] = { asroot_return_pages, false },
 	[PRIV_REPLAY_OPEN] = { asroot_replay, false },
 	[PRIV_READY] = { asroot_ready, false },
-	[PRIV_RELOAD] = { asroot_reload, false },
+	[PRIV_RELOAD] = { asroot_paced_reload, false },
 	[PRIV_COMMIT] = { asroot_commit, false },
 	[PRIV_ABANDON] = { asroot_abandon, false },
 	[PRIV_START] = { asroot_which, false },
@@ -394,9 +476,11 @@ static void send_reply(struct warden *warden, const struct priv_reply *reply,
 	}
 	/*
 	 * An engine that died meanwhile is noticed by its SIGCHLD. Any other
-	 * would wait for ever, or for what the warden has done already.
+	 * would wait for ever, or for what the warden has done already. Ours
+	 * reads each answer: the warden waits for none that doesn't.
 	 */
-	if (sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL) < 0 &&
+	if (sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) <
+		    0 &&
 	    errno != EPIPE && errno != ECONNRESET) {
 		log_error("cannot answer the engine: %s: it is killed",
 			  strerror(errno));
@@ -404,13 +488,48 @@ static void send_reply(struct warden *warden, const struct priv_reply *reply,
 	}
 }
 
+/* Of the engine's process: it could have given its end to another. */
+static bool is_sent_by(const struct msghdr *msg, pid_t pid)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	struct ucred sender;
+
+	if (!cmsg || cmsg->cmsg_level != SOL_SOCKET ||
+	    cmsg->cmsg_type != SCM_CREDENTIALS ||
+	    cmsg->cmsg_len != CMSG_LEN(sizeof(sender)))
+		return false;
+	memcpy(&sender, CMSG_DATA(cmsg), sizeof(sender));
+	return sender.pid == pid;
+}
+
+/* Its length, or 0 or less if there is none. No descriptor can come with it. */
+static ssize_t take_request(struct warden *warden, struct priv_request *request)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+	} control;
+	struct iovec iov = { .iov_base = request, .iov_len = sizeof(*request) };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	ssize_t length = recvmsg(warden->engine_socket, &msg,
+				 MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
+
+	if (length > 0 && !is_sent_by(&msg, warden->engine))
+		warden_surprise(warden, "sender");
+	return length;
+}
+
 void warden_serve_request(struct warden *warden)
 {
 	struct priv_request request;
 	struct priv_reply reply = { 0 };
 	int fds[PRIV_FDS_MAX], n;
-	ssize_t length = recv(warden->engine_socket, &request, sizeof(request),
-			      MSG_DONTWAIT | MSG_TRUNC);
+	ssize_t length = take_request(warden, &request);
 
 	if (length <= 0)
 		return; /* its death; SIGCHLD says so too */

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 static jmp_buf ended;
@@ -33,13 +34,22 @@ __attribute__((noreturn)) static void fuzz_exit(int status)
 static int fuzz_kill(int pid, int signal)
 {
 	(void)signal;
-	assert(pid == 4711);
+	assert(pid == getpid());
 	return 0;
 }
 
+/* Its socket file is none of those that there are. */
 static int fuzz_unlink(const char *path)
 {
-	assert(strcmp(path, "/run/netring/broker.sock") == 0);
+	(void)path;
+	assert(!"that is another's");
+	return 0;
+}
+
+static int fuzz_nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)left;
+	assert(time->tv_sec == 0 && time->tv_nsec > 0);
 	return 0;
 }
 
@@ -51,12 +61,14 @@ static int fuzz_unlink(const char *path)
 #define exit fuzz_exit
 #define kill fuzz_kill
 #define unlink fuzz_unlink
+#define nanosleep fuzz_nanosleep
 #define bpf_map_create(...) open_something()
 static int open_something(void);
 #include "../../broker/warden_verbs.c"
 #undef exit
 #undef kill
 #undef unlink
+#undef nanosleep
 
 #define SOCKETS_MAX 4096
 #define DEATH 254
@@ -65,6 +77,7 @@ static int open_something(void);
 static struct {
 	bool is_open;
 	bool is_xdp;
+	uint32_t anew; /* in place of that many that were as good */
 	char source[NR_NAME_MAX];
 	uint32_t index; /* of the lane in the source */
 } sockets[SOCKETS_MAX];
@@ -129,15 +142,49 @@ static uint32_t source_index(const struct config_source *source)
 	return 0;
 }
 
+/* Of all that the engine has, nothing is gone or closed. */
+static bool has_all(const struct packet_socket *first, uint32_t lanes)
+{
+	for (uint32_t l = 0; l < lanes; l++)
+		if (first[l].fd < 0)
+			return false;
+	return !fails;
+}
+
+/* Whether the present configuration has a source that is the same. */
+static bool is_kept_by_reload(const struct config_source *source,
+			      uint32_t index)
+{
+	const struct config *config = warden.options->config;
+
+	for (uint32_t s = 0; index >= PRIV_NEXT && s < config->source_count;
+	     s++)
+		if (config_source_is_same(source, &config->sources[s]))
+			return true;
+	return false;
+}
+
+bool asroot_packet_is_bound(const struct config_source *source,
+			    uint32_t interface,
+			    const struct packet_socket *socket)
+{
+	assert(interface < source->interface_count && socket->fd >= 0);
+	return !fails;
+}
+
 int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		       uint32_t lane, struct packet_socket *socket,
 		       const struct packet_socket *first,
 		       struct priv_reply *reply)
 {
-	uint32_t index = source_index(source);
+	uint32_t index = source_index(source), anew = 0;
 
 	(void)reply;
 	assert(source->backend == BACKEND_PACKET);
+	assert(!is_kept_by_reload(source, index));
+	if (has_all(first, source->lanes))
+		anew = sockets[socket->fd - 100000].anew + 1;
+	assert(anew <= source->lanes + RINGS_ANEW_MAX);
 	assert(interface < source->interface_count && lane < source->lanes);
 	assert(first == &warden.sockets[index][interface * source->lanes]);
 	assert(socket == first + lane);
@@ -148,6 +195,7 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 	socket->fd = 100000 + open_socket(false, source,
 					  interface * source->lanes + lane);
 	socket->epoll_fd = nothing;
+	sockets[socket->fd - 100000].anew = anew;
 	return 0;
 }
 
@@ -505,7 +553,7 @@ static void init(struct warden_options *options)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =
 				-1;
 	socket_count = 0;
-	warden.engine = 4711;
+	warden.engine = getpid(); /* who sends */
 	warden.options = options;
 	options->start = &start;
 	next_config = 0;
@@ -519,8 +567,10 @@ static void die(void)
 {
 	for (uint32_t s = 0; s < PRIV_NEXT; s++)
 		for (uint32_t l = 0; l < LANES_MAX; l++)
-			if (warden.sockets[s][l].fd >= 0)
+			if (warden.sockets[s][l].fd >= 0) {
 				warden.sockets[s][l].is_kept = true;
+				warden.sockets[s][l].is_lent = false;
+			}
 }
 
 static void ask(int socket, struct input *in)
@@ -572,11 +622,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = { data, size };
 	struct warden_options options = { 0 };
 	unsigned before = nothing ? open_descriptors() : 0;
+	const int yes = 1;
 	int pair[2];
 
 	init(&options);
 	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ==
 	       0);
+	assert(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes,
+			  sizeof(yes)) == 0);
 	warden.engine_socket = pair[0];
 	while (in.left && socket_count < SOCKETS_MAX)
 		ask(pair[1], &in);

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * An engine that was taken over, to its warden: whoever has its end of their
+ * socket gets no more than it may, and can neither keep nor deafen the warden.
+ */
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "live.h"
+#include "priv.h"
+
+static struct live live;
+
+static void start(void)
+{
+	live_network(&live);
+	live_broker(&live, "[source lan]\ninterface = inside\nlanes = 2\n"
+			   "ring_size = 1M\n"
+			   "[channel lan]\nsource = lan\nallow = everyone\n");
+}
+
+TestSuite(hijack, .init = start, .timeout = 120);
+
+/* The engine's end of its socket, as one that it has passed it to has it. */
+static int take_socket(pid_t engine)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, engine, 0);
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, PRIV_FD_WARDEN, 0);
+
+	cr_assert(pidfd >= 0 && fd >= 0, "%s", strerror(errno));
+	close(pidfd);
+	return fd;
+}
+
+/* In the name of @pid: root may say so, and the engine of itself. */
+static bool ask_as(int socket, pid_t pid, const struct priv_request *request)
+{
+	const struct ucred sender = { .pid = pid };
+	struct iovec iov = { (void *)(uintptr_t)request, sizeof(*request) };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(sender))];
+	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(sender)),
+				  .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_CREDENTIALS } };
+	const struct msghdr msg = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control.bytes,
+				    .msg_controllen = sizeof(control.bytes) };
+
+	memcpy(CMSG_DATA(&control.header), &sender, sizeof(sender));
+	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+}
+
+static bool has_another_engine(void *data)
+{
+	return broker_said_times(&live.broker, "serving") >= 2 &&
+	       broker_engine(&live.broker) != *(pid_t *)data;
+}
+
+static bool has_no_broker(void *data)
+{
+	(void)data;
+	return waitpid(live.broker.pid, NULL, WNOHANG) == live.broker.pid;
+}
+
+/* What the warden answers when the engine, which is stopped, asks. */
+static int status_of_open(int socket, pid_t engine, uint32_t lane)
+{
+	const struct priv_request request = { .verb = PRIV_PACKET_OPEN,
+					      .lane = lane };
+	struct priv_reply reply;
+
+	cr_assert(ask_as(socket, engine, &request));
+	cr_assert_eq(recv(socket, &reply, sizeof(reply), 0), sizeof(reply));
+	return reply.status;
+}
+
+Test(hijack, gets_a_few_sockets_and_no_more)
+{
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+	unsigned given = 0;
+
+	kill(engine, SIGSTOP);
+	for (unsigned i = 0; i < 40; i++)
+		given += status_of_open(socket, engine, i % 2) == 0;
+	cr_assert_eq(given, 2 * (2 + 3));
+	cr_assert_eq(status_of_open(socket, engine, 0), -EPERM);
+	/* It has gone, and another comes: the warden sees it. */
+	network_run(&live.network,
+		    "ip link del inside && "
+		    "ip link add outside type veth peer name inside && "
+		    "ip link set outside up && ip link set inside up");
+	cr_assert_eq(status_of_open(socket, engine, 0), 0);
+	cr_assert_eq(status_of_open(socket, engine, 1), 0);
+	cr_assert_eq(status_of_open(socket, engine, 0), -EPERM);
+	close(socket);
+	kill(engine, SIGCONT);
+	live_stop(&live);
+}
+
+/* Its socket is open all the same: it was passed on. */
+Test(hijack, an_engine_that_passed_its_socket_on_is_followed)
+{
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+
+	kill(engine, SIGKILL);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	close(socket);
+	live_stop(&live);
+}
+
+Test(hijack, another_process_with_its_socket_is_not_served)
+{
+	const struct priv_request request = { .verb = PRIV_START };
+	int socket = take_socket(broker_engine(&live.broker));
+
+	cr_assert_eq(send(socket, &request, sizeof(request), 0),
+		     sizeof(request));
+	cr_assert(wait_until(has_no_broker, NULL, 10000));
+	cr_assert(broker_said(&live.broker, "impossible (sender)"));
+	close(socket);
+}
+
+Test(hijack, answers_that_are_not_read_stop_no_warden)
+{
+	const struct priv_request request = { .verb = PRIV_START };
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+
+	kill(engine, SIGSTOP);
+	for (int ms = 0; ms < 10000 && !broker_said(&live.broker, "is killed");
+	     ms++) {
+		while (ask_as(socket, engine, &request))
+			;
+		sleep_ms(1);
+	}
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	close(socket);
+	live_stop(&live);
+}
+
+/* Each request was five seconds more. */
+Test(hijack, requests_without_end_put_off_no_end)
+{
+	const struct priv_request request = { .verb = PRIV_START };
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+	struct priv_reply reply;
+	time_t start_s = time(NULL);
+
+	kill(engine, SIGSTOP);
+	kill(live.broker.pid, SIGTERM);
+	while (time(NULL) < start_s + 20 && !has_no_broker(NULL)) {
+		(void)ask_as(socket, engine, &request);
+		while (recv(socket, &reply, sizeof(reply), MSG_DONTWAIT) > 0)
+			;
+		sleep_ms(50);
+	}
+	cr_assert_lt(time(NULL), start_s + 10);
+	cr_assert(broker_said(&live.broker, "does not stop: killed"));
+	close(socket);
+}
+
+/* The next engine asks, if this one died before it could. */
+Test(hijack, a_reload_outlives_the_engine_that_was_told)
+{
+	pid_t engine = broker_engine(&live.broker);
+
+	kill(engine, SIGSTOP);
+	kill(live.broker.pid, SIGHUP);
+	/* It has the signal: pending, as long as it is stopped. */
+	eventually(process_status(engine, "ShdPnd:", 16) & 1);
+	kill(engine, SIGKILL);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	eventually(broker_said(&live.broker, "configuration was read again"));
+	live_stop(&live);
+}
