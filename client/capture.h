@@ -143,12 +143,14 @@ struct words;
 void move_take(struct nr_capture *capture, struct wire_msg *msg);
 /* All lanes have ended to go on elsewhere: goes there. False: it cannot yet. */
 bool move_on(struct nr_capture *capture);
+/* What move_lanes() needs, to have before all else; free(), or NULL. */
+struct left *move_room(void);
 /*
- * Gives the lanes of @from to @capture, whose own are kept while batches of
- * them are held, and so is @socket (-1: none), which it takes. Returns 0 or
- * -ENOMEM.
+ * Gives the lanes of @from to @capture, whose own are kept in @left while
+ * batches of them are held, and so is @socket (-1: none). It takes both.
  */
-int move_lanes(struct nr_capture *capture, struct nr_capture *from, int socket);
+void move_lanes(struct nr_capture *capture, struct nr_capture *from,
+		struct left *left, int socket);
 /* Blocks of its lanes that are leased. */
 unsigned move_held(const struct nr_capture *capture);
 /* A block of lanes that were left was given back. */

@@ -155,16 +155,16 @@ static int lanes_move_on(struct nr_capture *moving,
 	return err;
 }
 
-int move_lanes(struct nr_capture *capture, struct nr_capture *from, int socket)
+struct left *move_room(void)
 {
-	struct left *left = malloc(sizeof(*left));
+	return malloc(sizeof(struct left));
+}
+
+void move_lanes(struct nr_capture *capture, struct nr_capture *from,
+		struct left *left, int socket)
+{
 	unsigned i;
 
-	if (!left) {
-		if (socket >= 0)
-			close(socket);
-		return -ENOMEM;
-	}
 	stats_add(capture, &capture->carried);
 	*left = (struct left){ .next = capture->left,
 			       .capture = capture,
@@ -190,18 +190,24 @@ int move_lanes(struct nr_capture *capture, struct nr_capture *from, int socket)
 	from->return_map = NULL;
 	if (left->held == 0)
 		left_free(left);
-	return 0;
 }
 
 bool move_on(struct nr_capture *capture)
 {
 	struct nr_capture *moving = capture->moving;
+	struct left *left;
 
 	if (!moving || !moving->is_acked)
 		return false;
-	capture->final = lanes_move_on(moving, capture);
-	if (capture->final || move_lanes(capture, moving, -1))
+	left = move_room();
+	if (!left)
 		return false;
+	capture->final = lanes_move_on(moving, capture);
+	if (capture->final) {
+		free(left);
+		return false;
+	}
+	move_lanes(capture, moving, left, -1);
 	discard(capture, moving);
 	return true;
 }

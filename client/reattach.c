@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -58,14 +59,20 @@ static void let_go(struct nr_capture *capture)
 static int take_place(struct nr_capture *capture, struct nr_capture *fresh)
 {
 	int old = fcntl(capture->socket, F_DUPFD_CLOEXEC, 0);
+	struct left *left = move_room();
 	unsigned i;
-	int err;
+	int err = 0;
 
 	if (old < 0)
-		return -errno;
-	if (dup3(fresh->socket, capture->socket, O_CLOEXEC) < 0) {
 		err = -errno;
-		close(old);
+	else if (!left)
+		err = -ENOMEM;
+	else if (dup3(fresh->socket, capture->socket, O_CLOEXEC) < 0)
+		err = -errno;
+	if (err) {
+		if (old >= 0)
+			close(old);
+		free(left);
 		return err;
 	}
 	for (i = 0; i < fresh->lane_count; i++) {
@@ -73,9 +80,7 @@ static int take_place(struct nr_capture *capture, struct nr_capture *fresh)
 		if (i < capture->lane_count)
 			move_numbers(&fresh->lanes[i], &capture->lanes[i]);
 	}
-	err = move_lanes(capture, fresh, old);
-	if (err)
-		return err;
+	move_lanes(capture, fresh, left, old);
 	capture->final = 0;
 	capture->broker_gone = false;
 	return 0;
