@@ -203,6 +203,25 @@ void region_free(struct region *region)
 	*region = (struct region){ .fd = -1 };
 }
 
+bool region_free_last(struct region *region)
+{
+	bool is_last = false;
+	char name[16];
+	int fd;
+
+	if (!region->base)
+		return false;
+	snprintf(name, sizeof(name), "%d", region->fd);
+	fd = openat(proc_fd, name, O_RDONLY | O_CLOEXEC);
+	region_free(region);
+	if (fd < 0)
+		return false;
+	/* The kernel gives this lease to the only one who has the file. */
+	is_last = fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+	close(fd);
+	return is_last;
+}
+
 const void *region_map(int fd, size_t size)
 {
 	void *base = map_aligned(fd, size, PROT_READ);

@@ -39,6 +39,9 @@ int region_new(struct region *region, const char *name, size_t size,
 
 void region_free(struct region *region);
 
+/* Frees it, too. Whether that was the last: nobody has it open or mapped. */
+bool region_free_last(struct region *region);
+
 /*
  * Bytes that can be allocated. Asked for more than there is, the kernel would
  * rather kill a process than say ENOMEM.

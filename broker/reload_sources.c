@@ -170,8 +170,10 @@ void reload_close_sources(struct reload *reload)
 		if (!source)
 			continue;
 		for (uint32_t l = 0; l < NR_LANES_MAX; l++) {
-			if (reload->is_new[i])
+			/* Others may wait for a link that is gone. */
+			if (!reload->is_new[i] && !reload->is_refitted[i])
 				break;
+			/* Before the warden looks who holds them. */
 			frames_free(source->next_frames[l]);
 			source->next_frames[l] = NULL;
 		}

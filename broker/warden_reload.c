@@ -73,8 +73,18 @@ static void drop_config(const struct config *config, int fd)
 	close(fd);
 }
 
+/* Frames that nothing came of, and nobody holds, were not asked for. */
+static void forget_frames(struct warden *warden)
+{
+	for (int s = 0; s < SOURCES_MAX; s++)
+		for (int l = 0; l < LANES_MAX; l++)
+			warden->umems_left +=
+				asroot_xdp_forget(&warden->xdp_sockets[s][l]);
+}
+
 void warden_abandon(struct warden *warden)
 {
+	forget_frames(warden);
 	for (uint32_t s = 0; s < CONFIG_SOURCES_MAX; s++)
 		warden_close_source(warden, PRIV_NEXT + s);
 	if (warden->next)

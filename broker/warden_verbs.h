@@ -71,7 +71,8 @@ int asroot_abandon(struct warden *warden, const struct priv_request *request,
 		   struct priv_reply *reply, int *fds);
 /*
  * Lets the engine ask for the frames of @config: at the start, and when another
- * text was read. It may map the old ones for ever, so there has to be an end.
+ * text was read. It may map the old ones for ever, so there has to be an end:
+ * only those that nothing came of, and that it does not hold, do not count.
  */
 void warden_allow_frames(struct warden *warden, const struct config *config);
 /* Forgets the next configuration, if there is one. */

@@ -489,6 +489,11 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		reply->link.state = host.is_up ? PRIV_LINK_UP : PRIV_LINK_DOWN;
 }
 
+bool asroot_xdp_forget(struct xdp_socket *socket)
+{
+	return region_free_last(&socket->next_umem);
+}
+
 void asroot_xdp_release(struct xdp_socket *socket)
 {
 	close_socket(socket);

@@ -64,6 +64,12 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		     const struct xdp_socket *socket,
 		     struct redirection *redirection, struct priv_reply *reply);
 
+/*
+ * The memory that asroot_xdp_umem() has made is not wanted. Returns whether it
+ * is free again: the engine does not hold it.
+ */
+bool asroot_xdp_forget(struct xdp_socket *socket);
+
 /* Closes the socket; the memory stays. */
 void asroot_xdp_release(struct xdp_socket *socket);
 /* The lane is no more: its frames and what it has counted go, too. */

@@ -213,6 +213,26 @@ Test(reload_refused, to_another_file_plays_on_the_old_one)
 	live_stop(&live);
 }
 
+/* Frames that were made for nothing are no reason to refuse what is right. */
+Test(reload_refused, any_number_of_times_and_then_the_same_text_is_in_force)
+{
+	static const char xdp[] = "backend = xdp\ninterface = inside\n"
+				  "small_pages = yes\nframe_count = 8192\n";
+
+	serve(xdp);
+	/* Frames anew for those who are allowed still, and one too many. */
+	config_write("[source s]\n%s[channel all]\nsource = s\n"
+		     "[source x]\nbackend = xdp\ninterface = wide\n"
+		     "small_pages = yes\n[channel x]\nsource = x\n",
+		     xdp);
+	look(before);
+	for (int i = 0; i < 20; i++)
+		refuses("MTU of 9000");
+	network_run(&live.network, "ip link set wide mtu 1500");
+	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	live_stop(&live);
+}
+
 #ifndef __SANITIZE_ADDRESS__ /* which takes all of the address space */
 /* Its captures have memory; the arena they are to get there is none for. */
 Test(reload_refused, for_memory_that_there_is_not)

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <netring/layout.h>
@@ -224,6 +225,30 @@ Test(xdp_program, frames_are_not_made_without_end)
 	cr_assert_eq(asroot_xdp_umem(&source, 0, 0, 0, &lane, &redirection,
 				     &umems_left, &reply),
 		     -ENOSPC);
+}
+
+/* The engine may hold what it was lent, or have mapped it. */
+Test(xdp_program, frames_are_free_again_when_nobody_holds_them)
+{
+	struct priv_reply reply;
+	void *map;
+	int fd;
+
+	umems_left = 3;
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(asroot_xdp_umem(&source, 0, 0, 0, &lane,
+					     &redirection, &umems_left, &reply),
+			     0);
+		fd = i == 1 ? dup(lane.next_umem.fd) : -1;
+		map = i != 2 ? NULL :
+			       mmap(NULL, lane.next_umem.size, PROT_READ,
+				    MAP_SHARED, lane.next_umem.fd, 0);
+		cr_assert(map != MAP_FAILED);
+		cr_assert_eq(asroot_xdp_forget(&lane), i == 0);
+		cr_assert(!asroot_xdp_forget(&lane));
+		cr_assert_eq(lane.next_umem.fd, -1);
+		close(fd);
+	}
 }
 
 /* ------------------------------------------------- what is left in a frame */

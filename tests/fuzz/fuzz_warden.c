@@ -321,6 +321,14 @@ void asroot_xdp_close(struct xdp_socket *socket)
 	socket->fd = -1;
 }
 
+bool asroot_xdp_forget(struct xdp_socket *socket)
+{
+	bool is_made = socket->next_umem.fd == nothing;
+
+	socket->next_umem.fd = -1;
+	return is_made;
+}
+
 /* Only of the interface that was named. */
 void asroot_xdp_release(struct xdp_socket *socket)
 {
