@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What we change of an interface while we capture, and put back at the end: the
- * NIC's and the stack's habit of merging packets and hiding their VLAN tags,
- * and which packets the NIC stamps.
+ * What we change of an interface while a source wants that, and put back then:
+ * the NIC's and the stack's habit of merging packets and hiding their VLAN
+ * tags, and which packets the NIC stamps.
  */
 #include "warden_offload.h"
 
@@ -67,6 +67,7 @@ static struct saved *find(const char *interface)
 			return &saved[i];
 	if (saved_count == SAVED_MAX)
 		return NULL;
+	saved[saved_count] = (struct saved){ .gro = 0 };
 	snprintf(saved[saved_count].interface, IFNAMSIZ, "%s", interface);
 	return &saved[saved_count++];
 }
@@ -142,24 +143,70 @@ static void put_clock_back(struct saved *s)
 			 s->interface, strerror(-err));
 }
 
+static void put_offloads_back(const struct saved *s)
+{
+	uint32_t flags = 0;
+
+	if (s->gro)
+		change(s->interface, ETHTOOL_SGRO, 1, "GRO");
+	if (s->flags && ethtool(s->interface, ETHTOOL_GFLAGS, &flags) == 0)
+		change(s->interface, ETHTOOL_SFLAGS, flags | s->flags,
+		       "LRO and VLAN stripping");
+}
+
+/* What a source wants of an interface. */
+struct wish {
+	bool offloads_off;
+	bool clock;
+};
+
+static struct wish wish_for(const struct config *config, const char *interface)
+{
+	struct wish wish = { false, false };
+
+	for (uint32_t s = 0; s < config->source_count; s++) {
+		const struct config_source *source = &config->sources[s];
+
+		for (uint32_t i = 0; i < source->interface_count; i++) {
+			if (strcmp(source->interfaces[i], interface) != 0)
+				continue;
+			wish.offloads_off |= source->offloads_off;
+			wish.clock |= source->clock == CLOCK_HARDWARE;
+		}
+	}
+	return wish;
+}
+
+/* Returns whether there is nothing left to put back. */
+static bool restore(struct saved *s, const struct wish *wish)
+{
+	if (!if_nametoindex(s->interface))
+		return !wish->offloads_off && !wish->clock;
+	if (!wish->offloads_off) {
+		put_offloads_back(s);
+		s->gro = s->flags = 0;
+	}
+	if (!wish->clock && s->has_clock) {
+		put_clock_back(s);
+		s->has_clock = false;
+	}
+	return !s->gro && !s->flags && !s->has_clock;
+}
+
+void offload_restore_others(const struct config *config)
+{
+	for (unsigned i = saved_count; i-- > 0;) {
+		struct wish wish = wish_for(config, saved[i].interface);
+
+		if (restore(&saved[i], &wish))
+			saved[i] = saved[--saved_count];
+	}
+}
+
 void offload_restore(void)
 {
-	uint32_t flags;
+	const struct wish none = { false, false };
 
-	for (unsigned i = 0; i < saved_count; i++) {
-		struct saved *s = &saved[i];
-
-		flags = 0;
-		if (!if_nametoindex(s->interface))
-			continue;
-		if (s->gro)
-			change(s->interface, ETHTOOL_SGRO, 1, "GRO");
-		if (s->flags &&
-		    ethtool(s->interface, ETHTOOL_GFLAGS, &flags) == 0)
-			change(s->interface, ETHTOOL_SFLAGS, flags | s->flags,
-			       "LRO and VLAN stripping");
-		if (s->has_clock)
-			put_clock_back(s);
-	}
-	saved_count = 0;
+	while (saved_count > 0)
+		restore(&saved[--saved_count], &none);
 }

@@ -5,6 +5,8 @@
 
 #include <stdbool.h>
 
+struct config;
+
 /*
  * Turns GRO, LRO and VLAN stripping of @interface off and remembers what was
  * on. What cannot be changed is logged. Does nothing the second time, but for
@@ -20,6 +22,9 @@ int offload_stamp(const char *interface);
 
 /* Whether the NIC keeps VLAN tags apart from the packets' bytes. */
 bool offload_strips_tags(const char *interface);
+
+/* Puts back what was changed by these and no source of @config wants so. */
+void offload_restore_others(const struct config *config);
 
 /* Puts back all that was changed by these. */
 void offload_restore(void);

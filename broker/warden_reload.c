@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "warden_offload.h"
 #include "warden_verbs.h"
 
 /* Of a lane: a start, frames made anew for other readers, and some retries. */
@@ -87,9 +88,11 @@ void warden_abandon(struct warden *warden)
 	forget_frames(warden);
 	for (uint32_t s = 0; s < CONFIG_SOURCES_MAX; s++)
 		warden_close_source(warden, PRIV_NEXT + s);
-	if (warden->next)
-		drop_config(warden->next, warden->next_fd);
+	if (!warden->next)
+		return;
+	drop_config(warden->next, warden->next_fd);
 	warden->next = NULL;
+	offload_restore_others(warden->options->config);
 }
 
 int asroot_abandon(struct warden *warden, const struct priv_request *request,
@@ -136,6 +139,7 @@ int asroot_commit(struct warden *warden, const struct priv_request *request,
 	options->config = config;
 	options->config_fd = warden->next_fd;
 	warden->next = NULL;
+	offload_restore_others(config);
 	return 0;
 }
 

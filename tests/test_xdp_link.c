@@ -375,6 +375,59 @@ Test(xdp_link, offloads_of_an_interface_that_is_refused_stay_on)
 	live_stop(&live);
 }
 
+/* On or off: both. */
+static void offloads_are(const char *value)
+{
+	network_run(&live.network,
+		    "ethtool -k here | grep -q 'generic-receive-offload: %s'\n"
+		    "ethtool -k here | grep -q 'rx-vlan-offload: %s'",
+		    value, value);
+}
+
+/* A source on another interface, with @keys; or none. */
+static int reload_with(const char *backend, const char *keys)
+{
+	char text[NR_TEXT_MAX], all[1024] = SOURCE CHANNEL;
+
+	if (backend)
+		snprintf(all, sizeof(all),
+			 SOURCE CHANNEL "[source t]\nbackend = %s\n"
+					"interface = here\n%s"
+					"[channel t]\nsource = t\n",
+			 backend, keys);
+	write_config(all);
+	return nr_broker_reload(NULL, text, sizeof(text));
+}
+
+Test(xdp_link, offloads_are_put_back_when_no_source_wants_them_off)
+{
+	run("ip link add there type veth peer name here\n"
+	    "ip link set there up\nip link set here up\n"
+	    "ethtool -K here gro on rxvlan on");
+	live_broker(&live, SOURCE CHANNEL);
+	for (int i = 0; i < 2; i++) {
+		const char *backend = i ? "xdp" : "af_packet";
+		const char *keys =
+			i ? KEYS "offloads = off\n" : "offloads = off\n";
+
+		cr_assert_eq(reload_with(backend, keys), 0);
+		offloads_are("off");
+		cr_assert_eq(reload_with("af_packet", ""), 0);
+		offloads_are("on");
+		cr_assert_eq(reload_with(backend, keys), 0);
+		offloads_are("off");
+		cr_assert_eq(reload_with(NULL, ""), 0);
+		offloads_are("on");
+	}
+	/* Refused by the driver, when they had been turned off. */
+	run("ip link set there mtu 9000");
+	cr_assert_lt(reload_with("xdp", KEYS "offloads = off\nmode = driver\n"),
+		     0);
+	cr_assert(broker_said(&live.broker, "here takes no XDP program"));
+	offloads_are("on");
+	live_stop(&live);
+}
+
 /* ------------------------------------------------------------- lost engines */
 
 /* Returns when each of its threads has stopped. */
