@@ -65,8 +65,9 @@ enum priv_link { PRIV_LINK_UP, PRIV_LINK_DOWN, PRIV_LINK_GONE, PRIV_LINK_NEW };
 struct priv_xdp_stats {
 	uint64_t dropped; /* for any reason but a full ring */
 	uint64_t ring_full;
-	uint64_t fill_empty; /* times, not packets; those are in dropped */
-	uint64_t invalid;    /* addresses in the fill ring, not packets */
+	uint64_t fill_empty;   /* times, not packets; those are in dropped */
+	uint64_t invalid;      /* addresses in the fill ring, not packets */
+	uint64_t drops_before; /* both, until the last engine had ended */
 };
 
 /* Of an AF_PACKET ring. */

@@ -147,6 +147,7 @@ static void add_xdp(struct form *form)
 			   lane->number % config->lanes, &reply))
 		return;
 	msg->kernel_drops = reply.xdp_stats.dropped + reply.xdp_stats.ring_full;
+	msg->drops_before = reply.xdp_stats.drops_before;
 	msg->xdp_dropped = reply.xdp_stats.dropped;
 	msg->xdp_ring_full = reply.xdp_stats.ring_full;
 	msg->xdp_fill_empty = reply.xdp_stats.fill_empty;

@@ -188,8 +188,6 @@ static void take(struct xdp_source *s, struct burst *burst, uint32_t count,
 		s->burst_frames[i] = frame;
 		decode(s, desc, offset, &burst->packets[i]);
 	}
-	/* The descriptors are copied; the frames stay ours. */
-	xsk_ring_cons__release(&s->rx, count);
 	s->in_kernel -= count;
 	s->burst_count = count;
 }
@@ -230,6 +228,9 @@ static void xdp_done(struct source *source)
 {
 	struct xdp_source *s = (struct xdp_source *)source;
 
+	/* Only now: what an engine had in hand that dies is still in its ring.
+	 */
+	xsk_ring_cons__release(&s->rx, s->burst_count);
 	/* Backwards: the first is the next to be filled. */
 	while (s->burst_count > 0)
 		frames_drop(s->frames, s->burst_frames[--s->burst_count]);

@@ -191,6 +191,7 @@ static void close_xdp(struct warden *warden)
 {
 	const struct config *config = warden->options->config;
 	uint32_t left = 0, count = 0;
+	uint64_t drops = 0;
 
 	for (uint32_t s = 0; s < config->source_count; s++) {
 		if (config->sources[s].backend != BACKEND_XDP)
@@ -205,7 +206,12 @@ static void close_xdp(struct warden *warden)
 	for (uint32_t s = 0; s < config->source_count; s++)
 		for (int l = 0; l < LANES_MAX; l++)
 			left += asroot_xdp_abandon(&config->sources[s],
-						   &warden->xdp_sockets[s][l]);
+						   &warden->xdp_sockets[s][l],
+						   &drops);
+	if (drops && !warden->is_stopping)
+		log_warn("the kernel had dropped %llu packets of AF_XDP "
+			 "sources in the time of the engine",
+			 (unsigned long long)drops);
 	if (left && !warden->is_stopping)
 		log_warn("%u packets were in AF_XDP rings of the engine: lost",
 			 left);

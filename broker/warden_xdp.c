@@ -532,13 +532,19 @@ static uint32_t ring_holds(int fd, uint32_t slots)
 }
 
 uint32_t asroot_xdp_abandon(const struct config_source *source,
-			    struct xdp_socket *socket)
+			    struct xdp_socket *socket, uint64_t *drops)
 {
+	struct priv_xdp_stats *counted = &socket->counted;
 	uint32_t left = 0;
+	uint64_t before;
 
 	if (socket->fd >= 0)
 		left = ring_holds(socket->fd, source->rx_ring);
+	asroot_xdp_release(socket);
+	*drops += counted->dropped + counted->ring_full;
+	before = counted->drops_before + counted->dropped + counted->ring_full;
 	asroot_xdp_close(socket);
-	socket->counted.dropped = left;
+	counted->dropped = left;
+	counted->drops_before = before;
 	return left;
 }

@@ -77,9 +77,9 @@ void asroot_xdp_close(struct xdp_socket *socket);
 /*
  * The engine is no more, nor are its programs' entries: the next one counts
  * from zero, and begins with what nobody has taken out of the ring. Returns
- * how many packets that is.
+ * how many packets that is. @drops: those of the dead one's time are added.
  */
 uint32_t asroot_xdp_abandon(const struct config_source *source,
-			    struct xdp_socket *socket);
+			    struct xdp_socket *socket, uint64_t *drops);
 
 #endif

@@ -458,7 +458,7 @@ static uint64_t drops(void)
 
 Test(xdp_link, what_the_rings_of_a_dead_engine_held_is_lost_and_counted_once)
 {
-	uint64_t captured;
+	uint64_t captured, before;
 	pid_t engine;
 
 	live_broker(&live, SOURCE "fill_ring = 1024\nrx_ring = 512\n" CHANNEL);
@@ -469,7 +469,8 @@ Test(xdp_link, what_the_rings_of_a_dead_engine_held_is_lost_and_counted_once)
 	send_on("outside", 1000);
 	kill(engine, SIGCONT);
 	eventually(live_count().captured + drops() == 1000);
-	cr_assert(drops() > 0);
+	before = drops();
+	cr_assert(before > 0);
 	captured = live_count().captured;
 	stop(engine);
 	send_on("outside", 100);
@@ -481,11 +482,17 @@ Test(xdp_link, what_the_rings_of_a_dead_engine_held_is_lost_and_counted_once)
 	cr_assert_eq(drops(), 100, "%llu", (unsigned long long)drops());
 	cr_assert(
 		broker_said(&live.broker, "100 packets were in AF_XDP rings"));
+	cr_assert_eq(stat.source[0].drops_before, before);
+	cr_assert(broker_said(&live.broker, "the kernel had dropped"));
 	cr_assert_eq(live_count().captured, 0);
 	taker_open(&taker, "all", 0);
 	send_on("outside", 10);
 	taker_wait(&taker, 10);
 	cr_assert_eq(drops(), 100, "%llu", (unsigned long long)drops());
+	kill(broker_engine(&live.broker), SIGKILL);
+	eventually(broker_said_times(&live.broker, "lane 0 on inside") == 3);
+	eventually(drops() == 0);
+	cr_assert_eq(stat.source[0].drops_before, before + 100);
 	taker_close(&taker);
 	live_stop(&live);
 }
