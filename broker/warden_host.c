@@ -148,7 +148,10 @@ static bool goes_through(const struct rtattr *hops, unsigned ifindex)
 	return false;
 }
 
-/* Of any table. */
+/*
+ * Of any table. By a nexthop object that the kernel does not spell out: one
+ * that knows of these sends only what is of the interface.
+ */
 static bool is_default_route(const struct nlmsghdr *entry,
 			     const struct question *question)
 {
@@ -166,6 +169,8 @@ static bool is_default_route(const struct nlmsghdr *entry,
 				 question->ifindex;
 		else if (a->rta_type == RTA_MULTIPATH)
 			found |= goes_through(a, question->ifindex);
+		else if (a->rta_type == RTA_NH_ID)
+			found = true; /* the kernel has looked which it is */
 	if (found)
 		snprintf(question->why, question->size,
 			 "holds the default route");

@@ -101,6 +101,20 @@ Test(xdp_host, an_interface_with_the_default_route_is_refused)
 	traffic_close(live.traffic);
 }
 
+/* Which the kernel does not spell out in the route. */
+Test(xdp_host, an_interface_with_the_default_route_by_a_nexthop_is_refused)
+{
+	network_run(&live.network, "sysctl -qw net.ipv4.nexthop_compat_mode=0\n"
+				   "ip nexthop add id 1 dev inside\n"
+				   "ip route add default nhid 1");
+	refuses(2, SOURCE CHANNEL, "inside holds the default route");
+	network_run(&live.network, "ip nexthop del id 1\n"
+				   "ip nexthop add id 2 dev outside\n"
+				   "ip route add default nhid 2");
+	live_broker(&live, SOURCE CHANNEL);
+	live_stop(&live);
+}
+
 Test(xdp_host, an_interface_with_an_address_is_taken_when_that_is_meant)
 {
 	network_run(&live.network, "ip addr add 10.9.8.7/24 dev inside");
