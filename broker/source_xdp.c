@@ -23,6 +23,8 @@
 #include "flow.h"
 #include "redirect.h"
 
+/* Slots. Less is full in the time that a lane lets packets gather. */
+#define WAIT_RING_MIN 4096
 #define SECOND UINT64_C(1000000000)
 
 _Static_assert(REDIRECT_TO_HOST == NR_TO_HOST &&
@@ -355,7 +357,7 @@ int source_xdp_new(struct source **source, const struct config_source *config,
 	}
 	s->source.ops = &xdp_ops;
 	s->source.link_type = DLT_EN10MB;
-	if (!config->busy_poll)
+	if (!config->busy_poll && config->rx_ring >= WAIT_RING_MIN)
 		s->source.can_wait = config->rx_ring / 4;
 	s->frames = frames;
 	s->socket = socket;
