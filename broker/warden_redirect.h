@@ -26,6 +26,7 @@ struct redirection {
 	/* what has been said of the interface, so that it is said once */
 	bool host_needs_it;
 	uint32_t queues; /* that it has, though the source has other lanes */
+	uint32_t queues_tried; /* that it had when its lanes were opened */
 	char refusal[REFUSAL_MAX];
 };
 

@@ -332,9 +332,8 @@ static int asroot_xstats(struct warden *warden,
 	struct xdp_lane lane = requested_xdp(warden, request);
 
 	(void)fds;
-	return asroot_xdp_stats(lane.socket, lane.redirection,
-				lane.source->interfaces[request->interface],
-				reply);
+	return asroot_xdp_stats(lane.source, request->interface, lane.socket,
+				lane.redirection, reply);
 }
 
 static int asroot_xlink(struct warden *warden,

@@ -59,11 +59,11 @@ static int refuse_mtu(struct redirection *redirection,
  * "All" queues are those that there were when the configuration was read: with
  * fewer the lanes of the others rest, and what is more is nobody's.
  */
-static int check_queue(struct redirection *redirection,
-		       const struct config_source *source, const char *name,
-		       uint32_t lane)
+static uint32_t look_at_queues(struct redirection *redirection,
+			       const struct config_source *source,
+			       const char *name)
 {
-	uint32_t queues = host_queues(name), queue = config_queue(source, lane);
+	uint32_t queues = host_queues(name);
 
 	if (source->queue_count == 0 && queues != source->lanes &&
 	    queues != redirection->queues)
@@ -73,8 +73,19 @@ static int check_queue(struct redirection *redirection,
 			 queues < source->lanes ?
 				 "the others rest" :
 				 "packets of the other queues are not captured "
-				 "(list them: queues = 0, 1, ...; or restart)");
+				 "(reload the configuration, or list them: "
+				 "queues = 0, 1, ...)");
 	redirection->queues = queues;
+	return queues;
+}
+
+static int check_queue(struct redirection *redirection,
+		       const struct config_source *source, const char *name,
+		       uint32_t lane)
+{
+	uint32_t queues = look_at_queues(redirection, source, name);
+	uint32_t queue = config_queue(source, lane);
+
 	if (queue < queues)
 		return XDP_OPEN;
 	if (source->queue_count == 0)
@@ -355,6 +366,7 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 	if (!socket->umem.base)
 		return -ENOMEM;
 	err = look(source, name, lane, flags, &host, redirection);
+	redirection->queues_tried = redirection->queues;
 	if (err == XDP_OPEN)
 		err = redirect_attach(redirection, source, name, &host);
 	if (err == XDP_OPEN)
@@ -454,26 +466,41 @@ static void count(struct xdp_socket *socket)
 		add(&socket->counted, &now);
 }
 
-int asroot_xdp_stats(const struct xdp_socket *socket,
-		     struct redirection *redirection, const char *name,
-		     struct priv_reply *reply)
+int asroot_xdp_stats(const struct config_source *source, uint32_t interface,
+		     const struct xdp_socket *socket,
+		     struct redirection *redirection, struct priv_reply *reply)
 {
+	const char *name = source->interfaces[interface];
 	struct xdp_statistics now;
 	int err = read_counters(socket, &now);
 
 	reply->xdp_stats = socket->counted;
 	add(&reply->xdp_stats, &now);
 	redirect_look(redirection, name);
+	if (socket->fd >= 0)
+		look_at_queues(redirection, source, name);
 	return err;
+}
+
+/* Whether there are queues by now whose lanes rest. */
+static bool can_open_more(struct redirection *redirection,
+			  const struct config_source *source, const char *name)
+{
+	uint32_t queues = look_at_queues(redirection, source, name);
+
+	return source->queue_count == 0 &&
+	       redirection->queues_tried < source->lanes &&
+	       queues > redirection->queues_tried;
 }
 
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 		     const struct xdp_socket *socket,
 		     struct redirection *redirection, struct priv_reply *reply)
 {
+	const char *name = source->interfaces[interface];
 	struct host_interface host;
 
-	host_look(&host, source->interfaces[interface]);
+	host_look(&host, name);
 	reply->link.error = 0;
 	if (host.index == 0) {
 		/* If it has another name now, the host has its packets back. */
@@ -483,7 +510,8 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 	}
 	redirect_set_mac(redirection, host.mac);
 	if (socket->fd < 0 || host.index != socket->ifindex ||
-	    !redirect_is_on(redirection, host.index))
+	    !redirect_is_on(redirection, host.index) ||
+	    can_open_more(redirection, source, name))
 		reply->link.state = PRIV_LINK_NEW;
 	else
 		reply->link.state = host.is_up ? PRIV_LINK_UP : PRIV_LINK_DOWN;

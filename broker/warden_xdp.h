@@ -55,9 +55,9 @@ int asroot_xdp_take(const struct config_source *source, uint32_t interface,
 		    struct redirection *redirection, uint32_t how,
 		    struct priv_reply *reply);
 
-int asroot_xdp_stats(const struct xdp_socket *socket,
-		     struct redirection *redirection, const char *name,
-		     struct priv_reply *reply);
+int asroot_xdp_stats(const struct config_source *source, uint32_t interface,
+		     const struct xdp_socket *socket,
+		     struct redirection *redirection, struct priv_reply *reply);
 
 /* Follows its address, too, and lets go of one that has another name now. */
 void asroot_xdp_link(const struct config_source *source, uint32_t interface,

@@ -293,6 +293,36 @@ Test(xdp_link, lanes_of_queues_that_are_no_more_rest)
 	live_stop(&live);
 }
 
+/* The interface stays, and gets more of them. */
+#define MAKE_OTHER                                                             \
+	"ip link add outside numrxqueues 4 numtxqueues 1 type veth "           \
+	"peer name other numrxqueues 4 numtxqueues 4\n"
+
+Test(xdp_link, queues_that_are_added_are_taken_by_lanes_that_rest_or_told)
+{
+	size_t n;
+
+	run("ip link del inside\n" MAKE_OTHER
+	    "ethtool -L other rx 3 tx 3\nip link set other name inside\n"
+	    "ip link set outside up\nip link set inside up");
+	live_broker(&live, SOURCE CHANNEL);
+	taker_open(&taker, "all", 0);
+	run("ip link del inside\n" MAKE_OTHER
+	    "ethtool -L other rx 2 tx 2\nip link set other name inside\n"
+	    "ip link set outside up\nip link set inside up");
+	eventually(lanes_in_state(NR_SOURCE_RUNNING) == 2 &&
+		   lanes_in_state(NR_SOURCE_GONE) == 1);
+	run("ethtool -L inside rx 3 tx 3");
+	eventually(lanes_in_state(NR_SOURCE_RUNNING) == 3);
+	n = taker_take(&taker);
+	eventually((send_on("outside", 1), taker_take(&taker) > n));
+	cr_assert(!broker_said(&live.broker, "4 receive queues"));
+	run("ethtool -L inside rx 4 tx 4");
+	eventually(broker_said(&live.broker, "inside has 4 receive queues"));
+	taker_close(&taker);
+	live_stop(&live);
+}
+
 Test(xdp_link, one_that_cannot_be_taken_any_more_is_let_be_and_told_once)
 {
 	static const char words[] = "inside has an MTU of 3000";

@@ -294,13 +294,13 @@ int asroot_xdp_take(const struct config_source *source, uint32_t interface,
 	return socket->fd < 0 ? -EBADF : 0;
 }
 
-int asroot_xdp_stats(const struct xdp_socket *socket,
-		     struct redirection *redirection, const char *name,
-		     struct priv_reply *reply)
+int asroot_xdp_stats(const struct config_source *source, uint32_t interface,
+		     const struct xdp_socket *socket,
+		     struct redirection *redirection, struct priv_reply *reply)
 {
 	(void)redirection;
 	(void)reply;
-	assert(*name);
+	assert(*source->interfaces[interface]);
 	return socket->fd < 0 ? -EBADF : 0;
 }
 
