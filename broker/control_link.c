@@ -371,24 +371,14 @@ static void note_quiet_link(struct control *control,
 			    state_of(now), NULL);
 }
 
-/* Whatever it says, and if it says that there was too much: look. */
-static void links_have_changed(struct control *control, struct event *event,
-			       uint32_t events)
+static void empty(int fd)
 {
-	struct control_source *source;
 	char message[8192];
 
-	(void)events;
-	while (recv(event->fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
+	/* Whatever it says, and if it says that there was too much: look. */
+	while (recv(fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
 	       errno == ENOBUFS)
 		;
-	for (source = control->sources; source; source = source->next) {
-		if (source->config->backend != BACKEND_XDP ||
-		    source->is_removed)
-			continue;
-		for (uint32_t i = 0; i < source->config->interface_count; i++)
-			note_quiet_link(control, source, i);
-	}
 }
 
 /*
@@ -398,15 +388,27 @@ static void links_have_changed(struct control *control, struct event *event,
 static void needs_have_changed(struct control *control, struct event *event,
 			       uint32_t events)
 {
-	char message[8192];
-
 	(void)events;
-	while (recv(event->fd, message, sizeof(message), MSG_DONTWAIT) >= 0 ||
-	       errno == ENOBUFS)
-		;
+	empty(event->fd);
 	control->needs_are_due = true;
 	if (control->links_due_ns == 0)
 		control->links_due_ns = control_now_ns() + LINK_PERIOD_NS;
+}
+
+static void links_have_changed(struct control *control, struct event *event,
+			       uint32_t events)
+{
+	struct control_source *source;
+
+	/* It may have become one that carries others. */
+	needs_have_changed(control, event, events);
+	for (source = control->sources; source; source = source->next) {
+		if (source->config->backend != BACKEND_XDP ||
+		    source->is_removed)
+			continue;
+		for (uint32_t i = 0; i < source->config->interface_count; i++)
+			note_quiet_link(control, source, i);
+	}
 }
 
 static int

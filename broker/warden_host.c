@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/ethtool.h>
 #include <linux/if_addr.h>
+#include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
@@ -96,6 +97,7 @@ struct request {
 	struct nlmsghdr header;
 	union {
 		struct ifaddrmsg address;
+		struct ifinfomsg link;
 		struct {
 			struct rtmsg route;
 			struct rtattr attribute;
@@ -177,6 +179,57 @@ static bool is_default_route(const struct nlmsghdr *entry,
 	return found;
 }
 
+/* Kinds of interface that live on another's packets; a veth has a peer. */
+static bool is_on_top(const struct rtattr *info)
+{
+	static const char *const kinds[] = { "vlan",   "macvlan", "macvtap",
+					     "ipvlan", "ipvtap",  "macsec" };
+	const struct rtattr *a = RTA_DATA(info);
+	unsigned left = (unsigned)RTA_PAYLOAD(info);
+
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+			if (a->rta_type == IFLA_INFO_KIND &&
+			    strncmp(RTA_DATA(a), kinds[i], RTA_PAYLOAD(a)) == 0)
+				return true;
+	return false;
+}
+
+/* A port of a bridge, a bond, ...; or below a VLAN, a macvlan, ... */
+static bool is_carrier(const struct nlmsghdr *entry,
+		       const struct question *question)
+{
+	const struct ifinfomsg *link = NLMSG_DATA(entry);
+	const struct rtattr *a = IFLA_RTA(link);
+	unsigned left = (unsigned)IFLA_PAYLOAD(entry);
+	uint32_t master = 0, below = 0;
+	bool is_here = true, is_upper = false;
+	char name[IFNAMSIZ] = "?";
+
+	if (entry->nlmsg_type != RTM_NEWLINK)
+		return false;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == IFLA_MASTER)
+			master = *(const uint32_t *)RTA_DATA(a);
+		else if (a->rta_type == IFLA_LINK)
+			below = *(const uint32_t *)RTA_DATA(a);
+		else if (a->rta_type == IFLA_LINK_NETNSID)
+			is_here = false; /* what is below is elsewhere */
+		else if (a->rta_type == IFLA_LINKINFO)
+			is_upper = is_on_top(a);
+	if ((unsigned)link->ifi_index == question->ifindex && master) {
+		if_indextoname(master, name);
+		snprintf(question->why, question->size, "is a port of %s",
+			 name);
+		return true;
+	}
+	if (below != question->ifindex || !is_here || !is_upper)
+		return false;
+	if_indextoname((unsigned)link->ifi_index, name);
+	snprintf(question->why, question->size, "carries %s", name);
+	return true;
+}
+
 /* Reads the answer to its end. 1: an entry fits, 0: none does, or -errno. */
 static int read_answer(int fd, const struct question *question)
 {
@@ -251,6 +304,13 @@ static int has_default_route(int family, const struct question *question)
 	return ask_table(&request, sizeof(request.of), question);
 }
 
+static int carries_others(const struct question *question)
+{
+	struct request request = { .header.nlmsg_type = RTM_GETLINK };
+
+	return ask_table(&request, sizeof(request.link), question);
+}
+
 bool host_needs(const char *name, char *why, size_t size)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
@@ -265,6 +325,9 @@ bool host_needs(const char *name, char *why, size_t size)
 	question.fits = is_default_route;
 	for (int i = 0; i < 2 && found == 0; i++)
 		found = has_default_route(families[i], &question);
+	question.fits = is_carrier;
+	if (found == 0)
+		found = carries_others(&question);
 	if (found < 0)
 		snprintf(why, size, "may be needed by the host (%s)",
 			 strerror(-found));

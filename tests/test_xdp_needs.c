@@ -120,6 +120,13 @@ Test(xdp_needs, a_default_route_over_several_interfaces_is_one_too)
 		   "ip route del default", "inside holds the default route");
 }
 
+Test(xdp_needs, a_port_of_a_bridge_is_needed)
+{
+	run("ip link add br0 type bridge");
+	check_late("ip link set inside master br0",
+		   "ip link set inside nomaster", "inside is a port of br0");
+}
+
 Test(xdp_needs, an_ipv6_address_is_one_and_the_automatic_one_is_not)
 {
 	run("sysctl -qw net.ipv6.conf.inside.accept_dad=0 "
@@ -178,6 +185,12 @@ Test(xdp_needs, an_address_that_comes_while_it_runs_gives_the_packets_back)
 {
 	check_running("ip addr add 10.9.8.7/24 dev inside",
 		      "ip addr del 10.9.8.7/24 dev inside");
+}
+
+Test(xdp_needs, a_macvlan_that_comes_gives_the_packets_back)
+{
+	check_running("ip link add link inside name upper type macvlan",
+		      "ip link del upper");
 }
 
 Test(xdp_needs, a_default_route_that_comes_gives_the_packets_back)
