@@ -92,4 +92,21 @@ void capture_free(struct capture *capture);
 void capture_end(struct capture *capture);
 void capture_give_memory(struct session *session);
 
+/*
+ * terms.c: reads a request; each of these returns 0, or after a refusal 1.
+ */
+int terms_read(struct session *session, const struct control_channel *channel,
+	       const struct nr_msg_attach *request, struct terms *terms);
+/* Within the quotas of its user? */
+int terms_fit_quotas(struct session *session, const struct terms *terms);
+/* And within a user's share of what is set aside, which has been made? */
+int terms_fit_share(struct session *session,
+		    const struct control_channel *channel,
+		    const struct terms *terms);
+/* Refuses as @err says: there was no memory, or there are no packets. */
+void terms_refuse_memory(struct session *session,
+			 const struct control_channel *channel, int err);
+void terms_refuse_packets(struct session *session,
+			  const struct capture *capture, int err);
+
 #endif

@@ -123,6 +123,13 @@ static bool reopen(struct control_source *source, uint32_t interface)
 	}
 	if (!err)
 		err = control_start_lanes(source);
+	if (err == -EPERM && !is_xdp) {
+		log_error(
+			"source %s: this engine has had all the rings that it "
+			"may have: another one goes on",
+			source->config->name);
+		exit(1);
+	}
 	/* Sockets that nobody reads must get nothing. */
 	if (err && is_xdp)
 		(void)priv_xdp_close(source->index, interface);
@@ -406,8 +413,11 @@ static void links_have_changed(struct control *control, struct event *event,
 		if (source->config->backend != BACKEND_XDP ||
 		    source->is_removed)
 			continue;
+		/* What could not be opened anew has its turn by the clock: to
+		 * try changes the link, too. */
 		for (uint32_t i = 0; i < source->config->interface_count; i++)
-			note_quiet_link(control, source, i);
+			if (!source->links[i].is_stale)
+				note_quiet_link(control, source, i);
 	}
 }
 

@@ -213,7 +213,7 @@ static void source_is_over(struct lane *lane)
 /* The control thread finds out why, and answers with lane_resume(). */
 static void source_has_failed(struct lane *lane, bool ring_is_broken)
 {
-	if (lane->is_parked)
+	if (lane->is_parked || lane->is_draining)
 		return;
 	lane->is_parked = true;
 	lane->ring_is_broken = ring_is_broken;
@@ -403,6 +403,8 @@ void lane_enter(struct lane *lane, struct lane_command *command)
 {
 	struct enter_command *enter = (struct enter_command *)command;
 
+	if (enter->sub->state == SUBSCRIPTION_ENDED)
+		return;
 	lane_channel_enter(enter->sub);
 	enter->sub->is_counted = true;
 	lane->capture_count++;
@@ -469,9 +471,12 @@ static void drain(struct lane *lane)
 				 (uint64_t)DRAIN_MAX * BURST_MAX;
 	uint64_t end = lane->captured + most;
 
+	/* The note of an error may be on its way still: it is sent once. */
+	lane->is_draining = true;
 	lane->is_parked = false;
 	while (lane->captured < end && take_burst(lane))
 		;
+	lane->is_draining = false;
 }
 
 void lane_resume(struct lane *lane, struct lane_command *command)

@@ -65,8 +65,9 @@ struct lane {
 	int epoll_fd;
 	bool owns_epoll;
 	enum nr_source_state state;
-	uint32_t wait;	/* captures without which it does not start */
-	bool is_parked; /* the source has an error: control looks at it */
+	uint32_t wait;	  /* captures without which it does not start */
+	bool is_parked;	  /* the source has an error: control looks at it */
+	bool is_draining; /* a source that goes: its errors are nobody's */
 	bool must_stop;
 	bool is_realtime;
 	uint32_t awake_packets; /* since it slept */

@@ -194,7 +194,7 @@ int leave_descriptors_unread(struct play *play)
 {
 	const struct rlimit limit = { 4096, 4096 };
 
-	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	must(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 	while (goes_on(play) && play->rounds < 1000) {
 		int fd = raw_connect();
 		struct pollfd answer = { .fd = fd, .events = POLLIN };
