@@ -80,7 +80,8 @@ void control_unwatch(struct control *control, struct event *event)
 
 /* ----------------------------------------------------------- event handlers */
 
-void control_take_mail(struct control *control)
+/* Handles the commands that have come back. */
+static void empty_mailbox(struct control *control)
 {
 	struct lane_command *command;
 
@@ -94,7 +95,7 @@ static void take_mail(struct control *control, struct event *event,
 {
 	(void)event;
 	(void)events;
-	control_take_mail(control);
+	empty_mailbox(control);
 }
 
 /* Out of descriptors: the queue waits a little instead of spinning. */
@@ -296,7 +297,7 @@ void control_stop(struct control *control)
 
 	for (source = control->sources; source; source = source->next)
 		control_source_stop(source);
-	control_take_mail(control);
+	empty_mailbox(control);
 	session_close_all(control);
 	move_free_all(control);
 }

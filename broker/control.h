@@ -138,9 +138,6 @@ void control_reload_settle(struct control *control);
 /* Serves until SIGTERM. */
 void control_run(struct control *control);
 
-/* Handles the commands that have come back. */
-void control_take_mail(struct control *control);
-
 int control_watch(struct control *control, struct event *event,
 		  uint32_t events);
 void control_change(struct control *control, struct event *event,

@@ -113,7 +113,8 @@ bool policy_allows(const struct config *config,
 	return false;
 }
 
-bool policy_lets_in(const struct config *config,
+/* Whether somebody besides the owner may attach. */
+static bool lets_in(const struct config *config,
 		    const struct config_channel *channel)
 {
 	return channel->allow_everyone || channel->allow_count > 0 ||
@@ -123,7 +124,7 @@ bool policy_lets_in(const struct config *config,
 void policy_warn(const struct config *config,
 		 const struct config_channel *channel, bool has_privilege)
 {
-	if (!policy_lets_in(config, channel))
+	if (!lets_in(config, channel))
 		log_warn("channel %s lets nobody in but %s: it has no 'allow', "
 			 "and there is no group for the socket ('group =')",
 			 channel->name,
@@ -158,7 +159,7 @@ bool policy_narrows(const struct config *old_config,
 {
 	const struct config_allow group = { true, old_config->socket_gid };
 
-	if (new->allow_everyone || !policy_lets_in(old_config, old))
+	if (new->allow_everyone || !lets_in(old_config, old))
 		return false;
 	if (old->allow_everyone)
 		return true;

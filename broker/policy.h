@@ -35,12 +35,7 @@ bool policy_allows(const struct config *config,
 		   const struct config_channel *channel,
 		   const struct peer *peer);
 
-/*
- * Whether somebody besides the owner may attach. Whether somebody who could
- * under @old cannot any more under @new.
- */
-bool policy_lets_in(const struct config *config,
-		    const struct config_channel *channel);
+/* Whether somebody who could attach under @old cannot any more under @new. */
 bool policy_narrows(const struct config *old_config,
 		    const struct config_channel *old,
 		    const struct config *new_config,

@@ -20,8 +20,6 @@
 #include "jail.h"
 #include "verbs.h"
 
-#define CHANNELS_MAX 16
-
 struct values {
 	const char *user;
 	const char *group;
