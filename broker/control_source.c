@@ -40,7 +40,8 @@ static int open_packet_lane(const struct control_source *source,
 			 source->config->interfaces[interface]);
 		source->lanes[number].wait = geometry.packet.users;
 	}
-	return source_packet_new(out, fds[0], fds[1], &geometry, interface);
+	return source_packet_new(out, source->config, fds[0], fds[1], &geometry,
+				 interface);
 }
 
 /* As much as the most careful channel wants. */

@@ -13,11 +13,10 @@
 #include <unistd.h>
 
 #include "lane_channel.h"
+#include "lane_rest.h"
 #include "lane_sched.h"
 #include "log.h"
 
-/* epoll data: a source's events carry SOURCE_EVENT, from whoever made it */
-#define MAILBOX_EVENT 0
 /* bursts taken at most from an AF_PACKET source that is replaced */
 #define DRAIN_MAX 8192
 
@@ -61,7 +60,7 @@ static int lane_poll_source(struct lane *lane)
 {
 	struct epoll_event event = {
 		.events = EPOLLIN,
-		.data.u64 = MAILBOX_EVENT,
+		.data.u64 = LANE_MAILBOX_EVENT,
 	};
 	int fd = lane->source->ops->wait_fd(lane->source);
 
@@ -177,6 +176,7 @@ static void count_burst(struct lane *lane, const struct burst *burst)
 		bytes += burst->packets[i].caplen;
 	lane->captured += burst->count;
 	lane->awake_packets += burst->count;
+	lane->turn_packets += burst->count;
 	lane->bytes += bytes;
 	lane->bursts++;
 }
@@ -220,12 +220,6 @@ static void source_has_failed(struct lane *lane, bool ring_is_broken)
 	mailbox_put(lane->out, &lane->failed);
 }
 
-static bool lane_is_idle(const struct lane *lane)
-{
-	return lane->state == NR_SOURCE_WAITING ||
-	       lane->state == NR_SOURCE_OVER || lane->is_parked;
-}
-
 /* Takes one burst. Returns whether there may be more at once. */
 static bool take_burst(struct lane *lane)
 {
@@ -249,53 +243,6 @@ static bool take_burst(struct lane *lane)
 	return false;
 }
 
-/*
- * A driver that hands over packets by the dozen would wake the lane for each
- * dozen, and that costs more than the packets. Where so many come, more are on
- * their way: the lane lets them gather, for a time that no ring is too small
- * for at this rate. It costs none of the packets that come one by one a delay.
- */
-#define GATHER_MIN 64
-#define GATHER_NS 200000
-
-static bool lets_gather(const struct lane *lane)
-{
-	return lane->awake_packets >= GATHER_MIN &&
-	       lane->awake_packets <= lane->source->can_wait;
-}
-
-/* Without packets: sleeps until there are some, or a command. */
-static void lane_sleep(struct lane *lane)
-{
-	const struct source_ops *ops = lane->source->ops;
-	struct epoll_event events[2];
-	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
-	struct timespec pause;
-	uint64_t ns;
-	int n;
-
-	bool gathers = lets_gather(lane);
-
-	lane->awake_packets = 0;
-	if (lane_is_idle(lane)) {
-		ppoll(&mailbox, 1, NULL, NULL);
-	} else if (gathers) {
-		pause = (struct timespec){ .tv_nsec = GATHER_NS };
-		nanosleep(&pause, NULL);
-	} else if (lane->owns_epoll) {
-		ns = ops->wait_ns(lane->source);
-		pause.tv_sec = (time_t)(ns / 1000000000);
-		pause.tv_nsec = (long)(ns % 1000000000);
-		ppoll(&mailbox, 1, &pause, NULL);
-	} else {
-		n = epoll_wait(lane->epoll_fd, events, 2, -1);
-		for (int i = 0; i < n; i++)
-			if (events[i].data.u64 != MAILBOX_EVENT &&
-			    events[i].events & (EPOLLERR | EPOLLHUP))
-				source_has_failed(lane, false);
-	}
-}
-
 static void *lane_thread(void *arg)
 {
 	struct lane *lane = arg;
@@ -309,10 +256,11 @@ static void *lane_thread(void *arg)
 		/* Commands between bursts, without a call on the eventfd. */
 		while (take_burst(lane) && !lane->must_stop) {
 			lane_sched_check(lane);
+			lane_rest_between(lane);
 			run_commands(lane);
 		}
-		if (!lane->must_stop)
-			lane_sleep(lane);
+		if (!lane->must_stop && lane_rest(lane))
+			source_has_failed(lane, false);
 	}
 	return NULL;
 }

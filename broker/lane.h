@@ -71,6 +71,10 @@ struct lane {
 	bool must_stop;
 	bool is_realtime;
 	uint32_t awake_packets; /* since it slept */
+	uint32_t turn_packets;	/* since it last left its CPU to others */
+	uint64_t woke_ns;	/* when it last slept to the end */
+	uint64_t turn_ns;	/* when this turn began */
+	uint32_t turn_filled;	/* of the ring, percent, when the last ended */
 	uint32_t rounds;	/* until its share of the CPU is looked at */
 	uint64_t checked_ns;
 	uint64_t checked_cpu_ns;
@@ -86,6 +90,13 @@ struct lane {
 	struct lane_command failed;
 	bool ring_is_broken; /* goes with it */
 };
+
+/* It takes no packets, and knows no time at which it will. */
+static inline bool lane_is_idle(const struct lane *lane)
+{
+	return lane->state == NR_SOURCE_WAITING ||
+	       lane->state == NR_SOURCE_OVER || lane->is_parked;
+}
 
 /* For a lane whose queue is not there. */
 struct source *lane_no_source(void);

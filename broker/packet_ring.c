@@ -220,3 +220,19 @@ void packet_ring_done(struct packet_ring *ring)
 	ring->expected = ring->number + 1;
 	ring->inherited -= ring->inherited > 0;
 }
+
+/* Blocks wait in a row, so the end of the row can be searched in halves. */
+uint32_t packet_ring_filled(const struct packet_ring *ring)
+{
+	uint32_t low = 0, high = ring->block_count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (is_ours(ring, (ring->block + middle) % ring->block_count))
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low * 100 / ring->block_count;
+}

@@ -58,4 +58,7 @@ int packet_ring_next(struct packet_ring *ring, struct ring_packet *packet);
 /* What was given is used up: notes that, and gives back a block that is. */
 void packet_ring_done(struct packet_ring *ring);
 
+/* How much of it waits to be read, in percent. */
+uint32_t packet_ring_filled(const struct packet_ring *ring);
+
 #endif

@@ -57,6 +57,8 @@ struct source_ops {
 	void (*done)(struct source *source);
 	/* A descriptor that becomes readable when packets come, or -1. */
 	int (*wait_fd)(const struct source *source);
+	/* With one: how much of its ring waits to be taken, in percent. */
+	uint32_t (*filled)(const struct source *source);
 	/* Without one: ns until the next packet is due. */
 	uint64_t (*wait_ns)(const struct source *source);
 	void (*free)(struct source *source);
@@ -67,6 +69,7 @@ struct source {
 	const struct source_ops *ops;
 	bool is_lossless;   /* wait for consumers instead of losing */
 	uint32_t can_wait;  /* packets: its ring has room for many times that */
+	uint32_t gather_ns; /* so long they may wait, where many come */
 	uint16_t link_type; /* of the first packets */
 };
 

@@ -11,7 +11,9 @@
  * descriptors, also on error. @interface: its index within the source.
  * Returns 0 or -errno.
  */
-int source_packet_new(struct source **source, int ring_fd, int epoll_fd,
-		      const struct priv_reply *geometry, uint32_t interface);
+int source_packet_new(struct source **source,
+		      const struct config_source *config, int ring_fd,
+		      int epoll_fd, const struct priv_reply *geometry,
+		      uint32_t interface);
 
 #endif

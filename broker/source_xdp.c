@@ -25,6 +25,7 @@
 
 /* Slots. Less is full in the time that a lane lets packets gather. */
 #define WAIT_RING_MIN 4096
+#define GATHER_NS 200000
 #define SECOND UINT64_C(1000000000)
 
 _Static_assert(REDIRECT_TO_HOST == NR_TO_HOST &&
@@ -245,6 +246,16 @@ static int xdp_wait_fd(const struct source *source)
 	return ((const struct xdp_source *)source)->epoll_fd;
 }
 
+static uint32_t xdp_filled(const struct source *source)
+{
+	const struct xdp_source *s = (const struct xdp_source *)source;
+	/* Relaxed: only how many. */
+	uint32_t count = __atomic_load_n(s->rx.producer, __ATOMIC_RELAXED) -
+			 s->rx.cached_cons;
+
+	return (uint32_t)((uint64_t)count * 100 / s->rx.size);
+}
+
 /* --------------------------------------------------------------- opening */
 
 static void xdp_free(struct source *source)
@@ -265,6 +276,7 @@ static const struct source_ops xdp_ops = {
 	.burst = xdp_burst,
 	.done = xdp_done,
 	.wait_fd = xdp_wait_fd,
+	.filled = xdp_filled,
 	.free = xdp_free,
 };
 
@@ -359,6 +371,7 @@ int source_xdp_new(struct source **source, const struct config_source *config,
 	s->source.link_type = DLT_EN10MB;
 	if (!config->busy_poll && config->rx_ring >= WAIT_RING_MIN)
 		s->source.can_wait = config->rx_ring / 4;
+	s->source.gather_ns = GATHER_NS;
 	s->frames = frames;
 	s->socket = socket;
 	s->epoll_fd = -1;

@@ -429,7 +429,7 @@ static struct source *take_ring(bool is_kept)
 	struct source *source;
 
 	geometry.packet.is_kept = is_kept;
-	cr_assert_eq(source_packet_new(&source, dup(ring_socket.fd),
+	cr_assert_eq(source_packet_new(&source, &config, dup(ring_socket.fd),
 				       dup(ring_socket.epoll_fd), &geometry, 0),
 		     0);
 	return source;

@@ -8,11 +8,15 @@
  * a tap costs in the kernel slows the sender down, and shows as ns a
  * frame, before it shows as loss.
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "bench.h"
 
 #define RING_BLOCK (1u << 20)
 #define RETIRE_MS 8
 #define MANY 16
+#define LEASES_MAX 256 /* blocks of 256 KiB */
 
 struct mode {
 	const char *name;
@@ -57,23 +61,42 @@ static unsigned guarantee(const struct run *run)
 	return run->options->guarantee;
 }
 
+/*
+ * Of what is copied: as many bytes as a plain socket's ring holds. Of a UMEM,
+ * the library's default: its frames are the ring's.
+ */
+static unsigned leases(const struct run *run)
+{
+	bool is_copied =
+		run->mode->backend && strcmp(run->mode->backend, "xdp") != 0;
+	unsigned blocks = run->options->ring_mib * 4;
+
+	if (run->options->leases || !is_copied)
+		return run->options->leases;
+	return blocks < LEASES_MAX ? blocks : LEASES_MAX;
+}
+
 static void measure(const struct run *run)
 {
 	static struct trial trial;
+	char channel[64];
 	const struct mode *mode = run->mode;
 	const struct reader_options reader = {
 		.kind = mode->kind,
 		.ring_size = run->options->ring_mib << 20,
 		.ring_block = RING_BLOCK,
 		.retire_ms = RETIRE_MS,
-		.leases = run->options->leases,
+		.leases = leases(run),
 		.guarantee = guarantee(run),
 		.cpu = BENCH_RECEIVE_CPU,
 	};
 	/* Its ring is as those above, unless configured. */
 	const struct broker_setup setup = { .backend = mode->backend,
+					    .channel = channel,
 					    .cpu = BENCH_RECEIVE_CPU };
 
+	snprintf(channel, sizeof(channel), "arena = %uM\n",
+		 3 * run->options->ring_mib);
 	trial_start(&trial, run->options, mode->backend ? &setup : NULL,
 		    mode->has_readers ? &reader : NULL, run->k);
 	trial_send(&trial, run->size, run->rate);

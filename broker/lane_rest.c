@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * A lane that is woken for every few packets, or never sleeps while its
+ * consumers wait for the same CPU, costs more than the packets do. Its ring is
+ * there to hold them meanwhile.
+ */
+#include "lane_rest.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+#define SECOND UINT64_C(1000000000)
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+	const struct timespec pause = {
+		.tv_sec = (time_t)(ns / SECOND),
+		.tv_nsec = (long)(ns % SECOND),
+	};
+
+	nanosleep(&pause, NULL);
+}
+
+/*
+ * A kernel that hands over packets by the dozen would wake the lane for each
+ * dozen, and that costs its CPU, and the kernel's, more than the packets.
+ * Where so many come, more are on their way: the lane lets them gather, for a
+ * time that its ring has room for at this rate. It costs none of the packets
+ * that come one by one a delay.
+ */
+#define GATHER_MIN 64
+
+static uint64_t gather_until(const struct lane *lane)
+{
+	if (lane->awake_packets < GATHER_MIN ||
+	    lane->awake_packets > lane->source->can_wait)
+		return 0;
+	return lane->woke_ns + lane->source->gather_ns;
+}
+
+static bool wait_for_events(struct lane *lane)
+{
+	struct epoll_event events[2];
+	bool has_failed = false;
+	int n = epoll_wait(lane->epoll_fd, events, 2, -1);
+
+	for (int i = 0; i < n; i++)
+		has_failed |= events[i].data.u64 != LANE_MAILBOX_EVENT &&
+			      events[i].events & (EPOLLERR | EPOLLHUP);
+	return has_failed;
+}
+
+/* Until the next packet is due, or a command. */
+static void wait_for_time(struct lane *lane)
+{
+	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
+	uint64_t ns = lane->source->ops->wait_ns(lane->source);
+	const struct timespec pause = {
+		.tv_sec = (time_t)(ns / SECOND),
+		.tv_nsec = (long)(ns % SECOND),
+	};
+
+	ppoll(&mailbox, 1, &pause, NULL);
+}
+
+bool lane_rest(struct lane *lane)
+{
+	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
+	uint64_t now = now_ns(), until = gather_until(lane);
+	bool has_failed = false;
+
+	if (lane_is_idle(lane))
+		ppoll(&mailbox, 1, NULL, NULL);
+	else if (lane->owns_epoll)
+		wait_for_time(lane);
+	else if (until > now)
+		sleep_ns(until - now);
+	else
+		has_failed = wait_for_events(lane);
+	lane->woke_ns = lane->turn_ns = now_ns();
+	lane->awake_packets = lane->turn_packets = 0;
+	lane->turn_filled = 100;
+	return has_failed;
+}
+
+/*
+ * At real-time priority a lane that has much to catch up on would give
+ * consumers on its CPU more than they can hold, and no time to read it. As
+ * long as its ring has room, or gets some, the packets are as well there: it
+ * takes half of the CPU. Where the ring fills it takes all.
+ */
+#define TURN_NS 500000
+
+static bool ring_can_wait(struct lane *lane)
+{
+	uint32_t filled = lane->source->ops->filled(lane->source);
+	bool empties = filled < lane->turn_filled;
+
+	lane->turn_filled = filled;
+	return filled < 25 || (filled < 75 && empties);
+}
+
+void lane_rest_after(struct lane *lane)
+{
+	uint64_t now = now_ns();
+
+	lane->turn_packets = 0;
+	if (now - lane->turn_ns < TURN_NS)
+		return;
+	if (lane->is_realtime && ring_can_wait(lane)) {
+		sleep_ns(now - lane->turn_ns);
+		now = now_ns();
+	}
+	lane->turn_ns = now;
+}
