@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 int admission_init(struct admission *admission, uint32_t block_count,
 		   uint32_t percent)
@@ -21,6 +22,7 @@ int admission_init(struct admission *admission, uint32_t block_count,
 		.block_count = block_count,
 		.set_aside = (uint32_t)set_aside,
 		.pool = block_count - 1 - (uint32_t)set_aside,
+		.recent = 1,
 	};
 	admission->free = calloc(block_count, sizeof(*admission->free));
 	admission->blocks = calloc(block_count, sizeof(*admission->blocks));
@@ -59,12 +61,26 @@ void admission_unpromise(struct admission *admission, uint32_t count)
 	admission->account->promised -= count;
 }
 
+/* Of the blocks freed last, the one that is free longest. */
+static uint32_t take_recent(struct admission *admission)
+{
+	uint32_t count = admission->recent < admission->free_count ?
+				 admission->recent :
+				 admission->free_count;
+	uint32_t *oldest = &admission->free[admission->free_count - count];
+	uint32_t block = *oldest;
+
+	memmove(oldest, oldest + 1, (count - 1) * sizeof(*oldest));
+	admission->free_count--;
+	return block;
+}
+
 uint32_t admission_open(struct admission *admission)
 {
 	uint32_t block;
 
 	assert(admission->free_count > 0);
-	block = admission->free[--admission->free_count];
+	block = take_recent(admission);
 	admission->blocks[block].is_open = true;
 	return block;
 }

@@ -46,7 +46,9 @@ struct admission {
 	uint32_t pool;
 	uint32_t pool_used;
 	uint32_t free_count;
-	uint32_t *free; /* a stack: the block freed last is used next */
+	/* A stack; the blocks freed last are used next, so many in turn. */
+	uint32_t recent;
+	uint32_t *free;
 	struct admission_block *blocks;
 };
 

@@ -12,6 +12,13 @@
 #include <netring/ring.h>
 
 #define ARENA_HEADER 32768
+/*
+ * A block that was given back a moment ago is in the caches of the CPU that
+ * read it, and each first store into a line of it waits for that CPU. So the
+ * lane goes round in so many bytes: more than a CPU's own cache, and no more
+ * than is in the one that they share.
+ */
+#define REUSE_BYTES (3u << 20)
 
 _Static_assert(sizeof(struct nr_arena) +
 			       ARENA_STREAMS_MAX * sizeof(struct nr_stream) <=
@@ -54,6 +61,7 @@ static int new_arena(struct arena **out, uint64_t size, uint32_t block_size,
 	err = admission_init(&arena->admission, blocks, percent);
 	if (err)
 		goto fail;
+	arena->admission.recent = REUSE_BYTES / block_size + 1;
 	arena->id = atomic_fetch_add(&last_id, 1) + 1;
 	arena->header = (struct nr_arena *)(void *)arena->region.base;
 	arena->block_size = block_size;
@@ -79,11 +87,12 @@ int arena_new(struct arena **out, uint64_t size, uint32_t block_size,
 static void forget_frames(void *owner, uint32_t block)
 {
 	struct arena *arena = owner;
-	const uint32_t *named =
-		arena->named + (size_t)block * arena->frames->records;
+	const uint32_t *named = arena_named(arena, block);
+	uint32_t count = arena->named_count[block];
 
-	while (arena->named_count[block] > 0)
-		frames_drop(arena->frames, named[--arena->named_count[block]]);
+	arena->named_count[block] = 0;
+	while (count > 0)
+		frames_drop(arena->frames, named[--count]);
 }
 
 int arena_new_loaned(struct arena **out, struct frames *frames,

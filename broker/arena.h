@@ -51,6 +51,12 @@ static inline struct nr_block *arena_block(const struct arena *arena,
 					   (size_t)block * arena->block_size);
 }
 
+/* Of a loaned arena: the frames that the records of @block name. */
+static inline uint32_t *arena_named(const struct arena *arena, uint32_t block)
+{
+	return arena->named + (size_t)block * arena->frames->records;
+}
+
 static inline struct nr_stream *arena_stream(const struct arena *arena,
 					     uint32_t stream)
 {

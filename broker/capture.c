@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "../client/wire.h"
 #include "log.h"
 
@@ -343,19 +344,16 @@ static struct capture *capture_new(struct session *session,
 	struct capture *capture = calloc(
 		1, sizeof(*capture) +
 			   terms->lane_count * sizeof(struct capture_lane));
-	struct timespec now;
 
 	if (!capture)
 		return NULL;
-	clock_gettime(CLOCK_REALTIME, &now);
 	capture->session = session;
 	capture->channel = channel;
 	capture->terms = *terms;
 	capture->lane_count = terms->lane_count;
 	capture->id = ++session->control->capture_ids;
 	capture->guaranteed = terms->guarantee * terms->lane_count;
-	capture->attached_ns =
-		(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	capture->attached_ns = clock_ns(CLOCK_REALTIME);
 	channel->capture_count++;
 	return capture;
 }

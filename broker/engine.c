@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "control.h"
 #include "log.h"
 #include "priv.h"
@@ -60,14 +61,11 @@ static void find_privilege(struct control *control)
 static int ask_which(struct control *control)
 {
 	struct priv_reply reply;
-	struct timespec now;
 	int err = priv_start(&reply);
 
 	control->restarts = reply.start.restarts;
 	control->died_ns = reply.start.died_ns;
-	clock_gettime(CLOCK_REALTIME, &now);
-	control->started_ns =
-		(uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	control->started_ns = clock_ns(CLOCK_REALTIME);
 	return err;
 }
 

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "lane_channel.h"
 #include "lane_rest.h"
 #include "lane_sched.h"
@@ -117,12 +118,43 @@ static void collect_all(struct lane *lane)
 		lane_channel_collect(channel);
 }
 
-static void settle_all(struct lane *lane)
+static void publish_all(const struct lane *lane)
 {
 	struct lane_channel *channel;
 
 	for (channel = lane->channels; channel; channel = channel->next)
-		lane_channel_settle(channel);
+		lane_channel_publish(channel);
+}
+
+static void ring_all(const struct lane *lane)
+{
+	struct lane_channel *channel;
+
+	for (channel = lane->channels; channel; channel = channel->next)
+		lane_channel_ring(channel);
+}
+
+static void settle_all(const struct lane *lane)
+{
+	publish_all(lane);
+	ring_all(lane);
+}
+
+/*
+ * A wake-up takes the lane as long as a few hundred packets, and a consumer
+ * that is faster than the lane would ask for one each burst. While bursts
+ * follow each other it has one in so many ns, and before the lane sleeps.
+ */
+#define RING_EACH_NS 50000
+
+static void ring_now_and_then(struct lane *lane)
+{
+	uint64_t now = now_ns();
+
+	if (now - lane->rang_ns < RING_EACH_NS)
+		return;
+	lane->rang_ns = now;
+	ring_all(lane);
 }
 
 static bool all_have_room(const struct lane *lane, const struct burst *burst)
@@ -165,7 +197,8 @@ static void give_burst(struct lane *lane, const struct burst *burst)
 	for (channel = lane->channels; channel; channel = channel->next)
 		lane_channel_append(channel, burst, lane->frames);
 	/* Only now: a wake-up may cost a microsecond, the others wait. */
-	settle_all(lane);
+	publish_all(lane);
+	ring_now_and_then(lane);
 }
 
 static void count_burst(struct lane *lane, const struct burst *burst)
@@ -243,6 +276,15 @@ static bool take_burst(struct lane *lane)
 	return false;
 }
 
+static void rest_between(struct lane *lane)
+{
+	/* packets: not worth a look at the clock before */
+	if (lane->turn_packets < 1024 || !lane_turn_is_over(lane))
+		return;
+	ring_all(lane);
+	lane_rest_after(lane);
+}
+
 static void *lane_thread(void *arg)
 {
 	struct lane *lane = arg;
@@ -256,9 +298,10 @@ static void *lane_thread(void *arg)
 		/* Commands between bursts, without a call on the eventfd. */
 		while (take_burst(lane) && !lane->must_stop) {
 			lane_sched_check(lane);
-			lane_rest_between(lane);
+			rest_between(lane);
 			run_commands(lane);
 		}
+		ring_all(lane);
 		if (!lane->must_stop && lane_rest(lane))
 			source_has_failed(lane, false);
 	}

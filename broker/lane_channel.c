@@ -235,8 +235,6 @@ static inline uint32_t cut(const struct lane_channel *channel,
 		caplen = flow_headers(packet->data, caplen, channel->link_type);
 	if (snaplen && caplen > snaplen)
 		caplen = snaplen;
-	if (caplen > channel->arena->capacity)
-		caplen = channel->arena->capacity;
 	return caplen;
 }
 
@@ -267,7 +265,7 @@ static inline void append(const struct lane_channel *channel,
 			  struct stream *stream, const struct packet *packet)
 {
 	if (channel->arena->frames)
-		stream_append_loaned(stream, packet);
+		stream_append_loaned(stream, packet, 1);
 	else
 		append_copied(channel, stream, packet);
 }
@@ -296,8 +294,16 @@ static void filter_burst(const struct lane_channel *channel,
 
 static void append_all(struct lane_channel *channel, const struct burst *burst)
 {
-	for (uint32_t i = 0; i < burst->count; i++)
-		append(channel, &channel->broadcast, &burst->packets[i]);
+	const struct config_channel *config = channel->config;
+	struct stream *stream = &channel->broadcast;
+
+	if (channel->arena->frames)
+		stream_append_loaned(stream, burst->packets, burst->count);
+	else if (!config->headers_only && !config->snaplen)
+		stream_append_whole(stream, burst->packets, burst->count);
+	else
+		for (uint32_t i = 0; i < burst->count; i++)
+			append_copied(channel, stream, &burst->packets[i]);
 }
 
 static void append_passing(struct lane_channel *channel,
@@ -496,12 +502,18 @@ static void look_after(const struct lane_channel *channel,
 			let_go(sub);
 }
 
-void lane_channel_settle(struct lane_channel *channel)
+void lane_channel_publish(struct lane_channel *channel)
 {
 	struct stream *stream;
 
 	for (stream = channel->streams; stream; stream = stream->next)
 		stream_publish(stream);
+}
+
+void lane_channel_ring(struct lane_channel *channel)
+{
+	struct stream *stream;
+
 	for (stream = channel->streams; stream; stream = stream->next) {
 		stream_ring(stream);
 		look_after(channel, stream);

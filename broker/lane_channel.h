@@ -50,8 +50,11 @@ bool lane_channel_has_room(const struct lane_channel *channel,
 /* Takes back what was released, lets in who was refused. */
 void lane_channel_collect(struct lane_channel *channel);
 
-/* Publishes what was appended, wakes who sleeps, ends who broke the rules. */
-void lane_channel_settle(struct lane_channel *channel);
+/* Publishes what was appended. */
+void lane_channel_publish(struct lane_channel *channel);
+
+/* Wakes who sleeps although there is more, ends who broke the rules. */
+void lane_channel_ring(struct lane_channel *channel);
 
 /* Nothing more will come: tells all captures so. */
 void lane_channel_end(struct lane_channel *channel, unsigned why);

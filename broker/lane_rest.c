@@ -10,21 +10,13 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-#define SECOND UINT64_C(1000000000)
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
+#include "clock.h"
 
 static void sleep_ns(uint64_t ns)
 {
 	const struct timespec pause = {
-		.tv_sec = (time_t)(ns / SECOND),
-		.tv_nsec = (long)(ns % SECOND),
+		.tv_sec = (time_t)(ns / NS_PER_S),
+		.tv_nsec = (long)(ns % NS_PER_S),
 	};
 
 	nanosleep(&pause, NULL);
@@ -65,8 +57,8 @@ static void wait_for_time(struct lane *lane)
 	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
 	uint64_t ns = lane->source->ops->wait_ns(lane->source);
 	const struct timespec pause = {
-		.tv_sec = (time_t)(ns / SECOND),
-		.tv_nsec = (long)(ns % SECOND),
+		.tv_sec = (time_t)(ns / NS_PER_S),
+		.tv_nsec = (long)(ns % NS_PER_S),
 	};
 
 	ppoll(&mailbox, 1, &pause, NULL);
@@ -109,16 +101,21 @@ static bool ring_can_wait(struct lane *lane)
 	return filled < 25 || (filled < 75 && empties);
 }
 
-void lane_rest_after(struct lane *lane)
+bool lane_turn_is_over(struct lane *lane)
 {
 	uint64_t now = now_ns();
 
 	lane->turn_packets = 0;
 	if (now - lane->turn_ns < TURN_NS)
-		return;
-	if (lane->is_realtime && ring_can_wait(lane)) {
-		sleep_ns(now - lane->turn_ns);
-		now = now_ns();
-	}
+		return false;
+	if (lane->is_realtime && ring_can_wait(lane))
+		return true;
 	lane->turn_ns = now;
+	return false;
+}
+
+void lane_rest_after(struct lane *lane)
+{
+	sleep_ns(now_ns() - lane->turn_ns);
+	lane->turn_ns = now_ns();
 }

@@ -15,15 +15,12 @@
  */
 bool lane_rest(struct lane *lane);
 
-/* After a long turn: leaves its CPU to others, if nothing is lost by that. */
+/*
+ * Whether the lane has been at it for long, and loses nothing if it leaves its
+ * CPU to others now; begins the next turn if it does.
+ */
+bool lane_turn_is_over(struct lane *lane);
+/* As long as the turn was. */
 void lane_rest_after(struct lane *lane);
-
-/* Between two bursts. */
-static inline void lane_rest_between(struct lane *lane)
-{
-	/* packets: not worth a look at the clock before */
-	if (lane->turn_packets >= 1024)
-		lane_rest_after(lane);
-}
 
 #endif

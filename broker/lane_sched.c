@@ -13,18 +13,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "log.h"
 
-#define SECOND UINT64_C(1000000000)
 #define BUSY_PERCENT 80
-
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
 
 uint64_t lane_sched_cpu_ns(void)
 {
@@ -96,15 +88,15 @@ void lane_sched_start(struct lane *lane)
 		return;
 	}
 	lane->is_realtime = true;
-	lane->checked_ns = clock_ns(CLOCK_MONOTONIC);
+	lane->checked_ns = now_ns();
 	lane->checked_cpu_ns = lane_sched_cpu_ns();
 }
 
 void lane_sched_demote_if_busy(struct lane *lane)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC), cpu;
+	uint64_t now = now_ns(), cpu;
 
-	if (now - lane->checked_ns < SECOND)
+	if (now - lane->checked_ns < NS_PER_S)
 		return;
 	cpu = lane_sched_cpu_ns();
 	if ((cpu - lane->checked_cpu_ns) * 100 >

@@ -20,11 +20,11 @@
 #include <netring/layout.h>
 
 #include "capture_file.h"
+#include "clock.h"
 #include "flow.h"
 #include "log.h"
 #include "source.h"
 
-#define NS_PER_S UINT64_C(1000000000)
 /* A lane that was away longer than this does not catch up on the rest. */
 #define LATE_MAX_NS (100 * UINT64_C(1000000))
 /* Packets given at once when they come by the clock. */
@@ -72,14 +72,6 @@ struct replay {
 	size_t run_room;
 	size_t run; /* the window's next */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-}
 
 /* -------------------------------------------------------------------- pace */
 

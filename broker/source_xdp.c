@@ -20,13 +20,13 @@
 
 #include <netring/layout.h>
 
+#include "clock.h"
 #include "flow.h"
 #include "redirect.h"
 
 /* Slots. Less is full in the time that a lane lets packets gather. */
 #define WAIT_RING_MIN 4096
 #define GATHER_NS 200000
-#define SECOND UINT64_C(1000000000)
 
 _Static_assert(REDIRECT_TO_HOST == NR_TO_HOST &&
 		       REDIRECT_BROADCAST == NR_BROADCAST &&
@@ -92,24 +92,16 @@ static void wake_driver(const struct xdp_source *s)
 		(void)recvfrom(s->socket, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
-
 /* Polls the driver from here, for a little while at most. */
 static uint32_t busy_poll(struct xdp_source *s, uint32_t max, uint32_t *at)
 {
-	uint64_t end = now_ns(CLOCK_MONOTONIC) + s->busy_poll_ns;
+	uint64_t end = now_ns() + s->busy_poll_ns;
 	uint32_t n;
 
 	do {
 		(void)recvfrom(s->socket, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 		n = xsk_ring_cons__peek(&s->rx, max, at);
-	} while (n == 0 && now_ns(CLOCK_MONOTONIC) < end);
+	} while (n == 0 && now_ns() < end);
 	return n;
 }
 
@@ -119,9 +111,9 @@ static uint32_t busy_poll(struct xdp_source *s, uint32_t max, uint32_t *at)
 /* The program's clock is TAI: whole seconds away from ours. */
 static uint64_t tai_offset(void)
 {
-	uint64_t tai = now_ns(CLOCK_TAI), real = now_ns(CLOCK_REALTIME);
+	uint64_t tai = clock_ns(CLOCK_TAI), real = clock_ns(CLOCK_REALTIME);
 
-	return (tai - real + SECOND / 2) / SECOND * SECOND;
+	return (tai - real + NS_PER_S / 2) / NS_PER_S * NS_PER_S;
 }
 
 static uint16_t get16(const uint8_t *bytes)
@@ -134,7 +126,7 @@ static void decode_bytes(struct packet *packet)
 {
 	uint16_t type = packet->caplen >= 16 ? get16(packet->data + 12) : 0;
 
-	packet->ts_ns = now_ns(CLOCK_REALTIME);
+	packet->ts_ns = clock_ns(CLOCK_REALTIME);
 	packet->flags = NR_DIRECTION_UNKNOWN | NR_CLOCK_BROKER;
 	packet->vlan_tci = 0;
 	packet->vlan_tpid = 0;
@@ -169,7 +161,7 @@ static void decode(const struct xdp_source *s, const struct xdp_desc *desc,
 	packet->flags = meta.flags;
 }
 
-#define PREFETCH 8
+#define PREFETCH 24
 
 static void take(struct xdp_source *s, struct burst *burst, uint32_t count,
 		 uint32_t at)

@@ -6,6 +6,8 @@
  */
 #include "stream.h"
 
+#include <string.h>
+
 void stream_init(struct stream *stream, struct arena *arena, uint32_t slot)
 {
 	*stream = (struct stream){
@@ -136,6 +138,135 @@ void stream_collect(struct stream *stream)
 		if (sub->state == SUBSCRIPTION_REFUSED)
 			subscription_offer(sub, stream->published);
 	}
+}
+
+/* --------------------------------------------------------------- appending */
+
+static inline void write_record(struct nr_record *record,
+				const struct packet *packet, uint64_t offset,
+				uint32_t caplen)
+{
+	record->ts_ns = packet->ts_ns;
+	record->offset = (uint32_t)offset;
+	record->caplen = caplen;
+	record->wirelen = packet->wirelen;
+	record->flow_hash = packet->flow_hash;
+	record->vlan_tci = packet->vlan_tci;
+	record->vlan_tpid = packet->vlan_tpid;
+	record->flags = packet->flags;
+	if (caplen < packet->wirelen)
+		record->flags |= NR_TRUNCATED;
+	record->interface = packet->interface;
+}
+
+static struct nr_record *next_record(const struct stream *stream)
+{
+	return (struct nr_record *)(void *)stream->front;
+}
+
+/* As many as the open block has records for. */
+static void append_loaned(struct stream *stream, const struct packet *packets,
+			  uint32_t count)
+{
+	struct arena *arena = stream->arena;
+	struct frames *frames = arena->frames;
+	struct nr_record *record = next_record(stream);
+	uint32_t *named = arena_named(arena, stream->block_index);
+	uint64_t bytes = 0;
+
+	named += stream->appended;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct packet *packet = &packets[i];
+		uint64_t offset = (uint64_t)(packet->data - frames->base);
+
+		named[i] = frames_at(frames, offset);
+		frames_hold(frames, named[i]);
+		write_record(&record[i], packet, offset, packet->caplen);
+		bytes += packet->caplen;
+	}
+	stream->front = (uint8_t *)&record[count];
+	stream->appended += count;
+	stream->bytes += bytes;
+	arena->named_count[stream->block_index] = (uint16_t)stream->appended;
+}
+
+void stream_append_loaned(struct stream *stream, const struct packet *packets,
+			  uint32_t count)
+{
+	uint32_t records = stream->arena->frames->records, n;
+
+	while (count > 0) {
+		if (stream->appended == records)
+			stream_turn_over(stream, stream->link_type);
+		n = records - stream->appended;
+		if (n > count)
+			n = count;
+		append_loaned(stream, packets, n);
+		packets += n;
+		count -= n;
+	}
+}
+
+/* Where the bytes of the next packet go, if there is room. */
+static inline uint8_t *place(const uint8_t *front, const uint8_t *back,
+			     uint32_t caplen)
+{
+	uintptr_t at =
+		((uintptr_t)back - caplen) & ~(uintptr_t)(STREAM_ALIGN - 1);
+
+	return at < (uintptr_t)front + sizeof(struct nr_record) ? NULL :
+								  (void *)at;
+}
+
+/* Returns how many of them the open block had room for. */
+static uint32_t append_whole(struct stream *stream,
+			     const struct packet *packets, uint32_t count)
+{
+	const struct arena *arena = stream->arena;
+	struct nr_record *record = next_record(stream);
+	uint32_t most = arena->capacity, i;
+	uint8_t *back = stream->back, *at;
+	uint8_t *base = arena->region.base;
+	uint64_t bytes = 0;
+
+	for (i = 0; i < count; i++) {
+		const struct packet *packet = &packets[i];
+		uint32_t caplen = packet->caplen < most ? packet->caplen : most;
+
+		at = place((uint8_t *)&record[i], back, caplen);
+		if (!at)
+			break;
+		memcpy(at, packet->data, caplen);
+		back = at;
+		write_record(&record[i], packet, (uint64_t)(at - base), caplen);
+		bytes += caplen;
+	}
+	stream->front = (uint8_t *)&record[i];
+	stream->back = back;
+	stream->appended += i;
+	stream->bytes += bytes;
+	return i;
+}
+
+void stream_append_whole(struct stream *stream, const struct packet *packets,
+			 uint32_t count)
+{
+	uint32_t n;
+
+	while ((n = append_whole(stream, packets, count)) < count) {
+		packets += n;
+		count -= n;
+		stream_turn_over(stream, stream->link_type);
+	}
+}
+
+void stream_append(struct stream *stream, const struct packet *packet,
+		   uint32_t caplen)
+{
+	struct packet cut = *packet;
+
+	cut.caplen = caplen;
+	stream_append_whole(stream, &cut, 1);
 }
 
 void stream_publish(struct stream *stream)

@@ -6,8 +6,6 @@
 #ifndef NETRINGD_STREAM_H
 #define NETRINGD_STREAM_H
 
-#include <string.h>
-
 #include <netring/ring.h>
 
 #include "arena.h"
@@ -94,70 +92,22 @@ void stream_publish(struct stream *stream);
 /* After all stores: wakes who sleeps. */
 void stream_ring(struct stream *stream);
 
-/* Writes the record of a packet of which @caplen bytes are at @offset. */
-static inline void stream_record(struct stream *stream,
-				 const struct packet *packet, uint32_t offset,
-				 uint32_t caplen)
-{
-	struct nr_record *record = (struct nr_record *)(void *)stream->front;
-
-	record->ts_ns = packet->ts_ns;
-	record->offset = offset;
-	record->caplen = caplen;
-	record->wirelen = packet->wirelen;
-	record->flow_hash = packet->flow_hash;
-	record->vlan_tci = packet->vlan_tci;
-	record->vlan_tpid = packet->vlan_tpid;
-	record->flags = packet->flags;
-	if (caplen < packet->wirelen)
-		record->flags |= NR_TRUNCATED;
-	record->interface = packet->interface;
-	stream->front += sizeof(*record);
-	stream->appended++;
-	stream->bytes += caplen;
-}
-
-/* Appends a packet by naming the frame that it lies in. */
-static inline void stream_append_loaned(struct stream *stream,
-					const struct packet *packet)
-{
-	struct arena *arena = stream->arena;
-	struct frames *frames = arena->frames;
-	uint64_t offset = (uint64_t)(packet->data - frames->base);
-	uint32_t frame = frames_at(frames, offset);
-
-	if (stream->appended == frames->records)
-		stream_turn_over(stream, stream->link_type);
-	arena->named[(size_t)stream->block_index * frames->records +
-		     stream->appended] = frame;
-	arena->named_count[stream->block_index]++;
-	frames_hold(frames, frame);
-	stream_record(stream, packet, (uint32_t)offset, packet->caplen);
-}
-
 /* Packet bytes start at multiples of this. */
 #define STREAM_ALIGN 16
+
+/* Appends packets by naming the frames that they lie in. */
+void stream_append_loaned(struct stream *stream, const struct packet *packets,
+			  uint32_t count);
+
+/* Appends copies of packets: of each as much as a block holds. */
+void stream_append_whole(struct stream *stream, const struct packet *packets,
+			 uint32_t count);
 
 /*
  * Appends the first @caplen bytes of a packet. Nothing beyond them is read,
  * nothing but the record and them is written.
  */
-static inline void stream_append(struct stream *stream,
-				 const struct packet *packet, uint32_t caplen)
-{
-	uint8_t *bytes;
-
-	bytes = (uint8_t *)((uintptr_t)(stream->back - caplen) &
-			    ~(uintptr_t)(STREAM_ALIGN - 1));
-	if (bytes < stream->front + sizeof(struct nr_record)) {
-		stream_turn_over(stream, stream->link_type);
-		bytes = (uint8_t *)((uintptr_t)(stream->back - caplen) &
-				    ~(uintptr_t)(STREAM_ALIGN - 1));
-	}
-	memcpy(bytes, packet->data, caplen);
-	stream->back = bytes;
-	stream_record(stream, packet,
-		      (uint32_t)(bytes - stream->arena->region.base), caplen);
-}
+void stream_append(struct stream *stream, const struct packet *packet,
+		   uint32_t caplen);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include <netring/proto.h>
 
+#include "clock.h"
 #include "stream.h"
 
 /*
@@ -101,14 +102,6 @@ static void queue_descriptor(struct subscription *sub, uint32_t index,
 	slot->first = first;
 	slot->flags = 0;
 	nr_ring_publish(ring, ++sub->head);
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* The lease it has had longest, or NULL. */
@@ -286,18 +279,10 @@ void subscription_end(struct subscription *sub, unsigned why)
 	sub->stream->has_changed = true;
 }
 
-static uint64_t clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* Time that slow rings cost; a hundredth of all time is forgiven. */
 static void charge_ring(struct subscription *sub, uint64_t took)
 {
-	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	uint64_t now = now_ns();
 	uint64_t pardon = (now - sub->ring_slow_ns) / RING_PARDON;
 
 	sub->ring_debt_ns -=
