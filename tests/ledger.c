@@ -74,11 +74,12 @@ static void enter(struct reader *reader, const struct nr_batch *batch,
 		reader->strange++;
 		return;
 	}
-	if (__atomic_exchange_n(&ledger->owner[number], reader->id,
-				__ATOMIC_RELAXED))
-		reader->twice++;
 	ledger->epoch[number] = batch->epoch;
 	ledger->caplen[number] = record->caplen;
+	/* Last: a reader may be killed between any two of these. */
+	if (__atomic_exchange_n(&ledger->owner[number], reader->id,
+				__ATOMIC_RELEASE))
+		reader->twice++;
 	if (reader->lanes < 2 && reader->count && number <= reader->last)
 		reader->disorder++;
 	reader->last = number;

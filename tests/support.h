@@ -23,10 +23,11 @@ bool wait_until(bool (*is_true)(void *data), void *data, int timeout_ms);
 /* Looks at @expression until it is true, for 10 s; then the test fails. */
 #define eventually(expression)                                                 \
 	do {                                                                   \
+		bool is_so_;                                                   \
 		int ms_ = 0;                                                   \
-		while (!(expression) && ms_++ < 10000)                         \
+		while (!(is_so_ = (expression)) && ms_++ < 10000)              \
 			sleep_ms(1);                                           \
-		cr_assert(expression, "never came true: %s", #expression);     \
+		cr_assert(is_so_, "never came true: %s", #expression);         \
 	} while (0)
 void sleep_ms(int ms); /* for the macro, and to let time pass on purpose */
 
