@@ -219,6 +219,13 @@ void reader_start(struct reader *reader, uid_t uid)
 		   __atomic_load_n(&reader->result, __ATOMIC_ACQUIRE));
 }
 
+void reader_let_come(const struct reader *reader, uint64_t count)
+{
+	uint64_t goal = reader->count + count;
+
+	eventually(__atomic_load_n(&reader->count, __ATOMIC_RELAXED) >= goal);
+}
+
 void reader_end(struct reader *reader, int result)
 {
 	int status = child_wait(reader->pid);

@@ -373,7 +373,7 @@ static void check_narrowing(const char *wide, const char *narrow, bool follows)
 	pid = child_start(UID, look_behind_narrowing, n);
 	eventually(__atomic_load_n(&n->done, __ATOMIC_ACQUIRE));
 	configure(narrow);
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	__atomic_store_n(&n->step, 2, __ATOMIC_RELEASE);
 	cr_assert_eq(child_wait(pid), 0);
 	broker_stop(&broker);

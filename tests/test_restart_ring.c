@@ -115,8 +115,7 @@ Test(restart_ring, a_ring_that_a_reload_has_changed_is_the_one_that_is_kept)
 	network_run(&live.network,
 		    "sed -i 's/ring_size = 1M/ring_size = 2M/' %s.conf",
 		    live.broker.socket);
-	cr_assert_eq(command_run(&command, "netring reload"), 0, "%s",
-		     command.err);
+	command_reload();
 	cr_assert_eq(look()->ring_bytes, 2 << 20);
 	replace_engine();
 	cr_assert(broker_said(&live.broker, "goes on with the ring it had"));
