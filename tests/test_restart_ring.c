@@ -280,6 +280,10 @@ LIE(first_at_the_end, head->offset_to_first_pkt = ring.block_size - 8)
 LIE(first_odd, head->offset_to_first_pkt += 1)
 LIE(next_far, packet->tp_next_offset = UINT32_MAX - 7)
 LIE(next_at_the_end, packet->tp_next_offset = ring.block_size - 64)
+/* To the first from the second: as far as 32 bits go, it lies in the block. */
+LIE(next_back, ((struct tpacket3_hdr *)(void *)((uint8_t *)packet +
+						packet->tp_next_offset))
+		       ->tp_next_offset = 0u - packet->tp_next_offset)
 LIE(next_odd, packet->tp_next_offset += 1)
 LIE(next_here, packet->tp_next_offset = 0)
 LIE(long_packet, packet->tp_snaplen = UINT32_MAX)
@@ -368,6 +372,7 @@ Test(restart_ring, nothing_that_another_engine_wrote_is_believed)
 		{ "first odd", first_odd },
 		{ "next far", next_far },
 		{ "next at the end", next_at_the_end },
+		{ "next back", next_back },
 		{ "next odd", next_odd },
 		{ "next here", next_here },
 		{ "long packet", long_packet },
