@@ -53,6 +53,10 @@ struct broker {
 __attribute__((format(printf, 3, 4))) void
 broker_start(struct broker *broker, const char *netns, const char *config, ...);
 
+/* Whether one answers at this path (NULL: $NETRING_SOCKET). To be waited for.
+ */
+bool broker_answers(void *socket);
+
 /* What broker_start() has started, and is dead: in the same place again. */
 void broker_start_again(struct broker *broker, const char *netns);
 

@@ -13,7 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "lane.h"
+#include "ledger.h"
 #include "live.h"
 
 /* Given by a source, one after the other; nothing behind the last. */
@@ -288,4 +290,98 @@ Test(lane, tells_errors_of_the_source_that_it_goes_on_with)
 	eventually(mailbox_take(&out) == &lane.failed);
 	cr_assert_eq(lane.captured, 12);
 	end();
+}
+
+/* --------------------------------------------------- which sources are waited
+ * for
+ */
+
+/* Naps of the broker, all of them those of a lane that lets packets gather. */
+static struct naps {
+	struct calls calls;
+	unsigned count; /* the deciding thread's */
+} naps;
+
+static int count_nap(const struct call *call, void *data)
+{
+	(void)call;
+	(void)data;
+	__atomic_add_fetch(&naps.count, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static unsigned naps_so_far(void)
+{
+	return __atomic_load_n(&naps.count, __ATOMIC_RELAXED);
+}
+
+static struct live live;
+static struct taker taker;
+static uint64_t sent;
+
+static void serve(const char *keys)
+{
+	live_network(&live);
+	config_write("[source s]\nbackend = xdp\ninterface = inside\n"
+		     "small_pages = yes\n%s[channel all]\nsource = s\n",
+		     keys);
+	naps.calls.fn = count_nap;
+	naps.calls.numbers[naps.calls.count++] = SYS_clock_nanosleep;
+	calls_start_broker(&naps.calls, &live.broker);
+	cr_assert(wait_until(broker_answers, NULL, 20000));
+	taker_open(&taker, "all", 0);
+}
+
+static void stop(void)
+{
+	taker_close(&taker);
+	live_stop(&live);
+	calls_end(&naps.calls);
+}
+
+static void send(uint64_t count)
+{
+	const struct traffic_frame frame = { .seq = sent };
+
+	cr_assert_eq(traffic_send_like(live.traffic, &frame, count, 0), 0);
+	sent += count;
+	eventually(live_count().captured + live_count().drops >= sent);
+	taker_take(&taker);
+}
+
+TestSuite(gathering, .timeout = 120);
+
+Test(gathering,
+     is_what_a_large_ring_of_af_xdp_allows_and_only_fast_traffic_makes)
+{
+	unsigned before;
+
+	serve("rx_ring = 4096\n");
+	before = naps_so_far();
+	for (int i = 0; i < 200; i++)
+		send(1);
+	cr_assert_eq(naps_so_far(), before);
+	cr_assert_eq(taker.count, 200);
+	for (int i = 0; i < 200 && naps_so_far() == before; i++)
+		send(1000);
+	cr_assert_gt(naps_so_far(), before);
+	stop();
+}
+
+Test(gathering, is_not_for_a_small_ring)
+{
+	serve("rx_ring = 2048\n");
+	for (int i = 0; i < 20; i++)
+		send(1000);
+	cr_assert_eq(naps_so_far(), 0);
+	stop();
+}
+
+Test(gathering, is_not_for_a_lane_that_polls)
+{
+	serve("rx_ring = 4096\nbusy_poll = 50\n");
+	for (int i = 0; i < 20; i++)
+		send(1000);
+	cr_assert_eq(naps_so_far(), 0);
+	stop();
 }
