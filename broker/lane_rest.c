@@ -99,6 +99,9 @@ bool lane_rest(struct lane *lane)
  * takes half of the CPU. Where the ring fills it takes all.
  */
 #define TURN_NS 500000
+/* A turn that took longer was none: the lane, or the machine, stood still, or
+ * it is the lane's first. */
+#define REST_MAX_NS 2000000
 
 static bool ring_can_wait(struct lane *lane)
 {
@@ -112,12 +115,13 @@ static bool ring_can_wait(struct lane *lane)
 void lane_rest_after(struct lane *lane)
 {
 	uint64_t now = now_ns();
+	uint64_t took = now - lane->turn_ns;
 
 	lane->turn_packets = 0;
-	if (now - lane->turn_ns < TURN_NS)
+	if (took < TURN_NS)
 		return;
 	if (lane->is_realtime && ring_can_wait(lane)) {
-		sleep_ns(now - lane->turn_ns);
+		sleep_ns(took < REST_MAX_NS ? took : REST_MAX_NS);
 		now = now_ns();
 	}
 	lane->turn_ns = now;

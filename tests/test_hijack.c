@@ -20,7 +20,6 @@
 
 #include "live.h"
 #include "priv.h"
-#include "scene.h"
 
 static struct live live;
 
@@ -198,19 +197,6 @@ Test(hijack, asks_for_nothing_that_is_no_request)
 	check_surprise(two, sizeof(two[0]) - 1, "length");
 	check_surprise(two, sizeof(two[0]) + 1, "length");
 	check_surprise(two, sizeof(two), "length");
-	live_stop(&live);
-}
-
-/* Each parses a text and opens files: 50 ms lie between two at least. */
-Test(hijack, has_the_configuration_read_again_at_a_measured_pace)
-{
-	const uint64_t start = scene_now_ns();
-	char text[NR_TEXT_MAX];
-
-	for (int i = 0; i < 6; i++)
-		cr_assert_eq(nr_broker_reload(NULL, text, sizeof(text)), 0,
-			     "%s", text);
-	cr_assert_geq(scene_now_ns() - start, UINT64_C(250000000));
 	live_stop(&live);
 }
 

@@ -11,10 +11,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "calls.h"
 #include "lane.h"
+#include "lane_rest.h"
 #include "ledger.h"
 #include "live.h"
 
@@ -59,16 +61,36 @@ static int scripted_wait_fd(const struct source *source)
 	return script.epoll_fd;
 }
 
+static uint32_t scripted_filled(const struct source *of)
+{
+	(void)of;
+	return 0;
+}
+
 static const struct source_ops ops = {
 	.burst = scripted_burst,
 	.done = scripted_done,
 	.wait_fd = scripted_wait_fd,
+	.filled = scripted_filled,
 	.free = scripted_done,
 };
-static struct source source = { .ops = &ops, .link_type = 1 };
+/* Gathering ends so long behind the lane's waking up: longer than a turn. */
+#define GATHER_NS 1000000000u
+static struct source source = { .ops = &ops,
+				.link_type = 1,
+				.gather_ns = GATHER_NS };
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
 
 static void set_up(void)
 {
+	lane.woke_ns = now_ns();
 	config_source_init(&config, "s");
 	config.backend = BACKEND_XDP;
 	script.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -211,6 +233,25 @@ Test(lane, lets_none_gather_in_a_ring_that_is_too_small)
 {
 	SCRIPT(64, 0, 5);
 	cr_assert_eq(asked_from_the_start(0), 2);
+}
+
+Test(lane, lets_no_packets_gather_for_longer_than_they_may)
+{
+	lane.woke_ns -= GATHER_NS;
+	SCRIPT(64, 0, 5);
+	cr_assert_eq(asked_from_the_start(1024), 2);
+}
+
+/* Stopped for hours, or at its first turn ever: the clock began at 0. */
+Test(lane, rests_no_longer_than_a_turn_takes)
+{
+	const uint64_t start = now_ns();
+
+	lane.is_realtime = true;
+	lane.turn_ns = 0;
+	lane_rest_after(&lane);
+	cr_assert_geq(lane.turn_ns, start);
+	cr_assert_lt(now_ns() - start, UINT64_C(10000000000));
 }
 
 /* ------------------------------------------------------- a source that goes */
@@ -371,8 +412,8 @@ Test(gathering,
 Test(gathering, is_not_for_a_small_ring)
 {
 	serve("rx_ring = 2048\n");
-	for (int i = 0; i < 20; i++)
-		send(1000);
+	for (int i = 0; i < 100; i++)
+		send(100);
 	cr_assert_eq(naps_so_far(), 0);
 	stop();
 }
@@ -380,8 +421,8 @@ Test(gathering, is_not_for_a_small_ring)
 Test(gathering, is_not_for_a_lane_that_polls)
 {
 	serve("rx_ring = 4096\nbusy_poll = 50\n");
-	for (int i = 0; i < 20; i++)
-		send(1000);
+	for (int i = 0; i < 100; i++)
+		send(100);
 	cr_assert_eq(naps_so_far(), 0);
 	stop();
 }
