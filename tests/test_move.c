@@ -107,6 +107,8 @@ Test(move, leaves_no_more_unread_than_a_few_of_one_user)
 	}
 	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
 	cr_assert_eq(broker_said_times(&broker, "move uid"), MANY);
+	for (unsigned i = 0; i < MANY; i++)
+		nr_capture_close(captures[i]);
 	broker_stop(&broker);
 }
 
