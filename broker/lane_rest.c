@@ -91,6 +91,9 @@ bool lane_rest(struct lane *lane)
  * takes half of the CPU. Where the ring fills it takes all.
  */
 #define TURN_NS 500000
+/* A turn that took longer was none: the lane, or the machine, stood still, or
+ * it is the lane's first. */
+#define REST_MAX_NS 2000000
 
 static bool ring_can_wait(struct lane *lane)
 {
@@ -116,6 +119,8 @@ bool lane_turn_is_over(struct lane *lane)
 
 void lane_rest_after(struct lane *lane)
 {
-	sleep_ns(now_ns() - lane->turn_ns);
+	uint64_t took = now_ns() - lane->turn_ns;
+
+	sleep_ns(took < REST_MAX_NS ? took : REST_MAX_NS);
 	lane->turn_ns = now_ns();
 }

@@ -10,18 +10,18 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include "support.h"
 
 /* Between the child, which writes, and the thread that decides. */
 struct calls_shared {
@@ -132,6 +132,47 @@ void calls_watch(struct calls *calls)
 {
 	calls->shared = shared_memory(sizeof(*calls->shared));
 	cr_assert(pthread_create(&calls->thread, NULL, serve, calls) == 0);
+}
+
+/* Paths of the test's directory: a child would get one of its own. */
+struct start {
+	struct calls *calls;
+	const struct broker *broker;
+	const char *config;
+};
+
+static int be_broker(void *data)
+{
+	const struct start *start = data;
+	int log = open(start->broker->log, O_WRONLY | O_APPEND);
+	int null = open("/dev/null", O_RDWR);
+
+	if (log < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
+	    dup2(log, 2) < 0)
+		return 255;
+	close_range(3, ~0u, 0);
+	calls_enter(start->calls);
+	execl(NETRINGD, "netringd", "-c", start->config, "--socket",
+	      start->broker->socket, NULL);
+	return 255;
+}
+
+void calls_start_broker(struct calls *calls, struct broker *broker)
+{
+	struct start start = { calls, broker, test_path("broker.conf") };
+	int log;
+
+	memset(broker, 0, sizeof(*broker));
+	snprintf(broker->socket, sizeof(broker->socket), "%s",
+		 test_path("broker.sock"));
+	snprintf(broker->log, sizeof(broker->log), "%s",
+		 test_path("broker.log"));
+	setenv(NR_SOCKET_ENV, broker->socket, 1);
+	log = open(broker->log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	cr_assert(log >= 0, "%s: %s", broker->log, strerror(errno));
+	close(log);
+	calls_watch(calls);
+	broker->pid = child_start(0, be_broker, &start);
 }
 
 void calls_end(struct calls *calls)

@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "support.h"
+
 #define CALLS_MAX 64
 
 struct call {
@@ -41,6 +43,12 @@ void calls_watch(struct calls *calls);
  * watched. Right before an exec, or a body that is to be watched.
  */
 void calls_enter(struct calls *calls);
+
+/*
+ * netringd on test_path("broker.conf"), all its calls watched: calls_watch() is
+ * done here. $NETRING_SOCKET leads to it. Does not wait until it serves.
+ */
+void calls_start_broker(struct calls *calls, struct broker *broker);
 
 /* When all that was watched has ended. */
 void calls_end(struct calls *calls);

@@ -157,6 +157,14 @@ int command_run(struct command *command, const char *format, ...)
 	return command_wait(command);
 }
 
+void command_reload(void)
+{
+	static struct command command;
+
+	cr_assert_eq(command_run(&command, "netring reload"), 0, "%s",
+		     command.err);
+}
+
 unsigned lines_of(const char *text, const char *part)
 {
 	unsigned count = 0;

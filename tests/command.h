@@ -40,6 +40,9 @@ void command_look(struct command *command);
 __attribute__((format(printf, 2, 3))) int command_run(struct command *command,
 						      const char *format, ...);
 
+/* `netring reload`, which succeeds. */
+void command_reload(void);
+
 /* How many lines there are in a text, or only those with @part (NULL: all). */
 unsigned lines_of(const char *text, const char *part);
 

@@ -74,11 +74,12 @@ static void enter(struct reader *reader, const struct nr_batch *batch,
 		reader->strange++;
 		return;
 	}
-	if (__atomic_exchange_n(&ledger->owner[number], reader->id,
-				__ATOMIC_RELAXED))
-		reader->twice++;
 	ledger->epoch[number] = batch->epoch;
 	ledger->caplen[number] = record->caplen;
+	/* Last: a reader may be killed between any two of these. */
+	if (__atomic_exchange_n(&ledger->owner[number], reader->id,
+				__ATOMIC_RELEASE))
+		reader->twice++;
 	if (reader->lanes < 2 && reader->count && number <= reader->last)
 		reader->disorder++;
 	reader->last = number;
@@ -216,6 +217,13 @@ void reader_start(struct reader *reader, uid_t uid)
 	reader->pid = child_start(uid, reader_main, reader);
 	eventually(__atomic_load_n(&reader->is_ready, __ATOMIC_ACQUIRE) ||
 		   __atomic_load_n(&reader->result, __ATOMIC_ACQUIRE));
+}
+
+void reader_let_come(const struct reader *reader, uint64_t count)
+{
+	uint64_t goal = reader->count + count;
+
+	eventually(__atomic_load_n(&reader->count, __ATOMIC_RELAXED) >= goal);
 }
 
 void reader_end(struct reader *reader, int result)

@@ -66,6 +66,8 @@ struct reader *readers_new(struct ledger *ledger, unsigned count,
 			   const char *channel);
 /* As @uid; returns when it has attached, or has failed to. */
 void reader_start(struct reader *reader, uid_t uid);
+/* Packets come: at least @count after now. */
+void reader_let_come(const struct reader *reader, uint64_t count);
 /* Waits for its end: that it is @result, and that nothing was wrong. */
 void reader_end(struct reader *reader, int result);
 /* Asks it to stop, and waits. */

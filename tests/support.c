@@ -418,6 +418,11 @@ static int ignore_answer(const struct nr_msg *msg, void *data)
 	return 0;
 }
 
+bool broker_answers(void *socket)
+{
+	return nr_broker_list(socket, ignore_answer, NULL) == 0;
+}
+
 /* It serves when it answers. */
 static void broker_wait(struct broker *broker)
 {

@@ -23,10 +23,11 @@ bool wait_until(bool (*is_true)(void *data), void *data, int timeout_ms);
 /* Looks at @expression until it is true, for 10 s; then the test fails. */
 #define eventually(expression)                                                 \
 	do {                                                                   \
+		bool is_so_;                                                   \
 		int ms_ = 0;                                                   \
-		while (!(expression) && ms_++ < 10000)                         \
+		while (!(is_so_ = (expression)) && ms_++ < 10000)              \
 			sleep_ms(1);                                           \
-		cr_assert(expression, "never came true: %s", #expression);     \
+		cr_assert(is_so_, "never came true: %s", #expression);         \
 	} while (0)
 void sleep_ms(int ms); /* for the macro, and to let time pass on purpose */
 
@@ -51,6 +52,10 @@ struct broker {
  */
 __attribute__((format(printf, 3, 4))) void
 broker_start(struct broker *broker, const char *netns, const char *config, ...);
+
+/* Whether one answers at this path (NULL: $NETRING_SOCKET). To be waited for.
+ */
+bool broker_answers(void *socket);
 
 /* What broker_start() has started, and is dead: in the same place again. */
 void broker_start_again(struct broker *broker, const char *netns);

@@ -237,6 +237,22 @@ static void model_detach(struct model *model, struct model_capture *capture)
 	admission_unpromise(&model->admission, 1);
 }
 
+/* What a lossless lane asks before it goes on: would the next be lent? */
+static void model_check_room(const struct model *model)
+{
+	const struct admission *admission = &model->admission;
+	uint32_t next = admission->free[admission->free_count - 1];
+
+	for (int c = 0; c < CAPTURES; c++) {
+		const struct grant *grant = &model->captures[c].grant;
+
+		if (model->captures[c].is_attached)
+			cr_assert_eq(admission_has_room(admission, grant),
+				     admission_ask(admission, grant, next) !=
+					     CHARGE_NONE);
+	}
+}
+
 static void model_turn_over(struct model *model, uint32_t stream)
 {
 	if (!model->streams[stream].is_open)
@@ -270,6 +286,7 @@ static void model_step(struct model *model)
 		model_detach(model, capture);
 	}
 	model_check(model);
+	model_check_room(model);
 }
 
 static void model_init(struct model *model, uint32_t blocks, uint32_t percent)

@@ -25,6 +25,7 @@
 #include <netring.h>
 #include <netring/ring.h>
 
+#include "../client/capture.h"
 #include "wire.h"
 
 #define LANES 2
@@ -597,6 +598,27 @@ Test(client, gives_back_in_any_order_and_is_lent_no_more_than_it_may_hold)
 	done(capture);
 }
 
+/* Its own fault, and its own loss at most. */
+Test(client, gives_back_once_what_is_released_by_two_copies)
+{
+	struct nr_capture *capture = attached(1);
+	struct memory *m = &broker.memory[0];
+	struct nr_batch batch, copy;
+
+	lend_filled(m, LEASE(7), 0, BASE_SEQ, 2, NR_BLOCK_CLOSED);
+	check_next(capture, &batch, BASE_SEQ, 2);
+	copy = batch;
+	nr_batch_release(&batch);
+	nr_batch_release(&copy);
+	cr_assert(eq(u64, broker.pages[0].head, 1001));
+	lend_filled(m, LEASE(8), 1, BASE_SEQ + 2, 2, NR_BLOCK_CLOSED);
+	check_next(capture, &batch, BASE_SEQ + 2, 2);
+	nr_batch_release(&batch);
+	cr_assert(eq(u64, broker.pages[0].head, 1002));
+	cr_assert(eq(u64, broker.pages[0].slots[1001 % 256], LEASE(8)));
+	done(capture);
+}
+
 Test(client, gives_back_a_block_that_closes_after_it_was_read_out)
 {
 	struct nr_capture *capture = attached(1);
@@ -764,6 +786,38 @@ Test(client, reads_lanes_in_turns_and_ends_when_all_have_ended)
 	done(capture);
 }
 
+Test(client, says_the_worst_of_what_its_lanes_ended_by)
+{
+	static const struct {
+		unsigned why;
+		int err;
+	} ends[] = { /* the worst first */
+		     { NR_END_EVICTED, -EPROTO },
+		     { NR_END_DENIED, -EKEYREVOKED },
+		     { NR_END_RETIRED, -ESTALE },
+		     { NR_END_CHANNEL, -EIDRM },
+		     { NR_END_SHUTDOWN, -ESHUTDOWN },
+		     { NR_END_SOURCE, -ENODATA }
+	};
+	const size_t count = sizeof(ends) / sizeof(ends[0]);
+
+	for (size_t i = 0; i < count * count; i++) {
+		size_t first = i / count, second = i % count;
+		struct nr_capture *capture = attached(2);
+		struct nr_batch batch;
+
+		nr_ring_end(broker.memory[0].ring,
+			    NR_END_WORD(BASE_SEQ, ends[first].why));
+		cr_assert(eq(int, nr_capture_next(capture, &batch), 0));
+		nr_ring_end(broker.memory[1].ring,
+			    NR_END_WORD(BASE_SEQ, ends[second].why));
+		cr_expect(eq(int, nr_capture_next(capture, &batch),
+			     ends[first < second ? first : second].err),
+			  "%zu, %zu", first, second);
+		done(capture);
+	}
+}
+
 Test(client, reads_all_that_a_dead_broker_left_and_then_says_it_is_gone)
 {
 	struct nr_capture *capture = attached(1);
@@ -844,6 +898,61 @@ Test(client, sleeps_until_the_bell)
 	cr_assert(eq(u64, broker.pages[0].armed, 2));
 	nr_batch_release(&batch);
 	cr_assert(eq(int, nr_capture_recv(capture, &batch, 30), 0));
+	done(capture);
+}
+
+/* The lane publishes when the capture touches its return page. */
+static struct nr_return *touched;
+
+static void publish_now(int signal)
+{
+	(void)signal;
+	mprotect(touched, NR_PAGE, PROT_READ | PROT_WRITE);
+	touched = NULL;
+	lend_filled(&broker.memory[0], LEASE(0), 0, BASE_SEQ, 1, 0);
+}
+
+/*
+ * At that moment it has not armed: the lane rings nobody. So it has to look
+ * once more behind it, or sleeps on a packet.
+ */
+Test(client, arms_before_it_looks_for_the_last_time)
+{
+	struct nr_capture *capture = attached(1);
+	struct nr_batch batch;
+
+	signal(SIGSEGV, publish_now);
+	touched = capture->return_map;
+	cr_assert(mprotect(touched, NR_PAGE, PROT_NONE) == 0);
+	cr_assert(eq(int, nr_capture_arm(capture), 1));
+	cr_assert(touched == NULL);
+	cr_assert(eq(u64, broker.pages[0].armed, 1));
+	check_next(capture, &batch, BASE_SEQ, 1);
+	nr_batch_release(&batch);
+	signal(SIGSEGV, SIG_DFL);
+	done(capture);
+}
+
+/* Only root may have as many lie in a socket. */
+Test(client, does_not_read_bells_for_ever)
+{
+	const int room = 64 << 20;
+	struct nr_capture *capture;
+	struct nr_batch batch;
+
+	if (geteuid() != 0)
+		cr_skip_test("needs root");
+	capture = attached(1);
+	cr_assert(setsockopt(broker.socket, SOL_SOCKET, SO_SNDBUFFORCE, &room,
+			     sizeof(room)) == 0);
+	for (int i = 0; i < 5000; i++)
+		send_bell();
+	cr_assert(eq(int, nr_capture_recv(capture, &batch, 0), 0));
+	cr_assert(is_readable(capture));
+	/* But in the end it has. */
+	for (int i = 0; i < 10 && is_readable(capture); i++)
+		cr_assert(eq(int, nr_capture_recv(capture, &batch, 0), 0));
+	cr_assert(not(is_readable(capture)));
 	done(capture);
 }
 
@@ -1298,6 +1407,10 @@ LIE(no_ring, LANE_MSG.fd_count = 1)
 LIE(no_fd, LANE_MSG.fd_count = 0)
 LIE(attached_2_fds, ATTACHED.fds[1] = broker.pages_fd; ATTACHED.fd_count = 2)
 LIE(lane_3_fds, LANE_MSG.fds[2] = broker.pages_fd; LANE_MSG.fd_count = 3)
+/* Two of which one is the arena, again: it is there, but not of that size. */
+LIE(region_size_said, LANE_MSG.fds[2] = broker.memory[0].arena_fd;
+    LANE_MSG.fd_count = 3; LANE_MSG.lane.region_size = ARENA_SIZE - NR_PAGE)
+LIE(region_none, LANE_MSG.lane.region_size = ARENA_SIZE)
 LIE(lane_5_fds,
     LANE_MSG.fds[2] = LANE_MSG.fds[3] = LANE_MSG.fds[4] = broker.pages_fd;
     LANE_MSG.fd_count = 5)
@@ -1331,6 +1444,24 @@ static void arena_unsealed(void)
 	made_fd = reopen_read_only(fd);
 	close(fd);
 	LANE_MSG.fds[0] = made_fd;
+}
+
+/* All is well with it, but that 32 bits do not count its bytes. */
+static void arena_too_large(void)
+{
+	const uint64_t size = NR_ARENA_MAX + NR_PAGE;
+	int fd = memfd_create("large", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	char buffer[4096];
+
+	ARENA->size = size;
+	memcpy(buffer, ARENA, sizeof(buffer));
+	cr_assert(ftruncate(fd, (off_t)size) == 0);
+	cr_assert(pwrite(fd, buffer, sizeof(buffer), 0) == sizeof(buffer));
+	cr_assert(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0);
+	made_fd = reopen_read_only(fd);
+	close(fd);
+	LANE_MSG.fds[0] = made_fd;
+	LANE_MSG.lane.arena_size = size;
 }
 
 static const struct lie {
@@ -1394,6 +1525,7 @@ static const struct lie {
 	ROW(ring_writable, -EPROTO),
 	ROW(arena_is_socket, -EPROTO),
 	ROW(arena_unsealed, -EPROTO),
+	ROW(arena_too_large, -EPROTO),
 	ROW(swapped, -EPROTO),
 	ROW(pages_few, -EPROTO),
 	ROW(pages_empty, -EPROTO),
@@ -1416,6 +1548,8 @@ static const struct lie {
 	ROW(no_fd, -EPROTO),
 	ROW(attached_2_fds, -EPROTO),
 	ROW(lane_3_fds, -EPROTO),
+	ROW(region_size_said, -EPROTO),
+	ROW(region_none, -EPROTO),
 	ROW(lane_5_fds, -EPROTO),
 	ROW(message_major, -EPROTONOSUPPORT),
 	ROW(error_0, -EPROTO),
@@ -1533,6 +1667,23 @@ Test(client, a_lane_that_lies_ends_the_capture_for_good)
 		cr_expect(eq(int, nr_capture_arm(capture), 1), "lie %zu", i);
 		done(capture);
 	}
+}
+
+Test(client, a_lane_that_lends_more_than_there_is_room_for_ends_the_capture)
+{
+	struct nr_capture *capture = attached(1);
+	struct memory *m = &broker.memory[0];
+	struct nr_batch held[SLOTS], batch;
+
+	for (unsigned i = 0; i <= SLOTS; i++) {
+		lend_filled(m, LEASE(i), i, BASE_SEQ + i, 1, NR_BLOCK_CLOSED);
+		if (i < SLOTS)
+			check_next(capture, &held[i], BASE_SEQ + i, 1);
+	}
+	cr_assert(eq(int, nr_capture_next(capture, &batch), -EPROTO));
+	for (unsigned i = 0; i < SLOTS; i++)
+		check_batch(&held[i], BASE_SEQ + i, 1);
+	done(capture);
 }
 
 Test(client, nobody_can_write_what_was_attached, .signal = SIGSEGV)

@@ -310,7 +310,7 @@ struct narrowing {
 	uint32_t step; /* of the test */
 	uint32_t done; /* of the other */
 	bool follows;
-	uint32_t at_reload;
+	bool keeps; /* what it was lent first */
 };
 
 /* Reads until the step is another. 0, or why its capture has ended. */
@@ -332,12 +332,14 @@ static int look_behind_narrowing(void *data)
 	struct narrowing *n = data;
 	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
 	struct nr_capture *capture;
+	struct nr_batch kept = { 0 };
 	struct found before, after;
 	int r;
 
 	options.follow = n->follows;
 	must(nr_capture_open("marked", &options, &capture) == 0);
 	must(keep(capture) == 0); /* the wide one */
+	must(!n->keeps || nr_capture_recv(capture, &kept, 5000) == 1);
 	must(read_for(capture, 200) == 0);
 	must(look().shut > 0);
 	__atomic_store_n(&n->done, 1, __ATOMIC_RELEASE);
@@ -354,6 +356,7 @@ static int look_behind_narrowing(void *data)
 		must(after.last_shut == before.last_shut);
 	}
 	must(!n->follows || after.open > 0);
+	nr_batch_release(&kept);
 	nr_capture_close(capture);
 	/* A new one, beside the old memory. */
 	must(nr_capture_open("marked", &options, &capture) == 0);
@@ -363,17 +366,19 @@ static int look_behind_narrowing(void *data)
 	return 0;
 }
 
-static void check_narrowing(const char *wide, const char *narrow, bool follows)
+static void check_narrowing(const char *wide, const char *narrow, bool follows,
+			    bool keeps)
 {
 	struct narrowing *n = shared_memory(sizeof(*n));
 	pid_t pid;
 
 	serve(wide);
 	n->follows = follows;
+	n->keeps = keeps;
 	pid = child_start(UID, look_behind_narrowing, n);
 	eventually(__atomic_load_n(&n->done, __ATOMIC_ACQUIRE));
 	configure(narrow);
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	__atomic_store_n(&n->step, 2, __ATOMIC_RELEASE);
 	cr_assert_eq(child_wait(pid), 0);
 	broker_stop(&broker);
@@ -381,12 +386,18 @@ static void check_narrowing(const char *wide, const char *narrow, bool follows)
 
 Test(confinement, by_a_reload_holds_for_who_follows)
 {
-	check_narrowing("", "filter = port 53\n", true);
+	check_narrowing("", "filter = port 53\n", true, false);
+}
+
+/* The lane knows its old channel for as long as it has something of it. */
+Test(confinement, by_a_reload_holds_for_who_follows_and_keeps_what_it_was_lent)
+{
+	check_narrowing("", "filter = port 53\n", true, true);
 }
 
 Test(confinement, by_a_reload_holds_for_who_does_not_follow)
 {
-	check_narrowing("filter = udp\n", "filter = port 53\n", false);
+	check_narrowing("filter = udp\n", "filter = port 53\n", false, false);
 }
 
 /* It has mapped the channel, closed its capture, and may not attach now. */

@@ -32,18 +32,6 @@ TestSuite(faults, .timeout = 120);
 static struct live live;
 static struct command c, other;
 
-static int ignore_answer(const struct nr_msg *msg, void *data)
-{
-	(void)msg;
-	(void)data;
-	return 0;
-}
-
-static bool is_answered(void *socket)
-{
-	return nr_broker_list(socket, ignore_answer, NULL) == 0;
-}
-
 /* ------------------------------------------------------------------- memory */
 
 static int be_refused(void *data)
@@ -78,17 +66,6 @@ static int refuse_memory(const struct call *call, void *data)
 	return -ENOMEM;
 }
 
-static char config_path[128];
-
-static int be_broker(void *data)
-{
-	close_range(3, ~0u, 0);
-	calls_enter(data);
-	execl(NETRINGD, "netringd", "-c", config_path, "--socket",
-	      getenv(NR_SOCKET_ENV), NULL);
-	return 255;
-}
-
 static void press(struct pressure *pressure, bool is_on)
 {
 	__atomic_store_n(&pressure->is_on, is_on, __ATOMIC_SEQ_CST);
@@ -99,20 +76,17 @@ Test(faults, no_memory_is_an_attach_refused_and_costs_nobody_a_packet)
 {
 	static struct pressure pressure;
 	struct taker taker;
-	pid_t pid;
 
 	live_network(&live);
-	setenv(NR_SOCKET_ENV, test_path("broker.sock"), 1);
-	strcpy(config_path, config_write("[source s]\ninterface = inside\n"
-					 "[channel a]\nsource = s\n"
-					 "[channel b]\nsource = s\n"
-					 "allow = everyone\narena = 4M\n"));
+	config_write("[source s]\ninterface = inside\n"
+		     "[channel a]\nsource = s\n"
+		     "[channel b]\nsource = s\n"
+		     "allow = everyone\narena = 4M\n");
 	pressure.calls.fn = refuse_memory;
 	pressure.calls.data = &pressure;
 	pressure.calls.numbers[pressure.calls.count++] = SYS_fallocate;
-	calls_watch(&pressure.calls);
-	pid = child_start(0, be_broker, &pressure.calls);
-	cr_assert(wait_until(is_answered, NULL, 20000));
+	calls_start_broker(&pressure.calls, &live.broker);
+	cr_assert(wait_until(broker_answers, NULL, 20000));
 	taker_open(&taker, "a", 0);
 	press(&pressure, true);
 	for (uint64_t i = 0; i < 20; i++) {
@@ -131,10 +105,8 @@ Test(faults, no_memory_is_an_attach_refused_and_costs_nobody_a_packet)
 	taker_close(&taker);
 	taker_open(&taker, "b", 0);
 	taker_close(&taker);
-	kill(pid, SIGTERM);
-	cr_assert_eq(child_wait(pid), 0);
+	live_stop(&live);
 	calls_end(&pressure.calls);
-	traffic_close(live.traffic);
 }
 
 #ifndef __SANITIZE_ADDRESS__ /* whose shadow is larger than any limit */
@@ -216,7 +188,7 @@ static void start_two(void)
 	cr_assert_eq(command_wait(loser), 1);
 	cr_assert(strstr(loser->err, "another broker serves this socket"), "%s",
 		  loser->err);
-	cr_assert(wait_until(is_answered,
+	cr_assert(wait_until(broker_answers,
 			     (void *)(uintptr_t)test_path("two.sock"), 10000));
 	kill(winner->pid, SIGKILL);
 	command_wait(winner);

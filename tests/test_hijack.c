@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <netring/layout.h>
 
 #include "live.h"
 #include "priv.h"
@@ -42,10 +45,10 @@ static int take_socket(pid_t engine)
 }
 
 /* In the name of @pid: root may say so, and the engine of itself. */
-static bool ask_as(int socket, pid_t pid, const struct priv_request *request)
+static bool say_as(int socket, pid_t pid, const void *bytes, size_t size)
 {
 	const struct ucred sender = { .pid = pid };
-	struct iovec iov = { (void *)(uintptr_t)request, sizeof(*request) };
+	struct iovec iov = { (void *)(uintptr_t)bytes, size };
 	union {
 		struct cmsghdr header;
 		char bytes[CMSG_SPACE(sizeof(sender))];
@@ -59,6 +62,22 @@ static bool ask_as(int socket, pid_t pid, const struct priv_request *request)
 
 	memcpy(CMSG_DATA(&control.header), &sender, sizeof(sender));
 	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+}
+
+static bool ask_as(int socket, pid_t pid, const struct priv_request *request)
+{
+	return say_as(socket, pid, request, sizeof(*request));
+}
+
+/* What the warden answers. Descriptors that come with it are dropped. */
+static int status_of(int socket, pid_t engine,
+		     const struct priv_request *request)
+{
+	struct priv_reply reply;
+
+	cr_assert(ask_as(socket, engine, request));
+	cr_assert_eq(recv(socket, &reply, sizeof(reply), 0), sizeof(reply));
+	return reply.status;
 }
 
 static bool has_another_engine(void *data)
@@ -78,11 +97,8 @@ static int status_of_open(int socket, pid_t engine, uint32_t lane)
 {
 	const struct priv_request request = { .verb = PRIV_PACKET_OPEN,
 					      .lane = lane };
-	struct priv_reply reply;
 
-	cr_assert(ask_as(socket, engine, &request));
-	cr_assert_eq(recv(socket, &reply, sizeof(reply), 0), sizeof(reply));
-	return reply.status;
+	return status_of(socket, engine, &request);
 }
 
 Test(hijack, gets_a_few_sockets_and_no_more)
@@ -108,6 +124,79 @@ Test(hijack, gets_a_few_sockets_and_no_more)
 	/* Its rings are not those that the warden holds now. */
 	kill(engine, SIGKILL);
 	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	live_stop(&live);
+}
+
+/* Pages that consumers write, in the life of an engine: 64 MiB of them. */
+Test(hijack, gets_so_many_return_pages_and_no_more)
+{
+	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,
+					      .count = NR_LANES_MAX };
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine), status;
+	unsigned pages = 0;
+
+	kill(engine, SIGSTOP);
+	while ((status = status_of(socket, engine, &request)) == 0) {
+		pages += NR_LANES_MAX;
+		cr_assert_leq(pages, 16384);
+	}
+	cr_assert_eq(status, -ENOSPC);
+	cr_assert_geq(pages, 16384 - NR_LANES_MAX);
+	close(socket);
+	kill(engine, SIGKILL);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	live_stop(&live);
+}
+
+/* Nothing of it is done: the warden ends, with a word, and the engine. */
+static void check_surprise(const void *bytes, size_t size, const char *word)
+{
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+	char said[64];
+
+	kill(engine, SIGSTOP);
+	snprintf(said, sizeof(said), "something impossible (%s)", word);
+	cr_assert(say_as(socket, engine, bytes, size));
+	cr_assert(wait_until(has_no_broker, NULL, 10000), "%s", word);
+	cr_assert(broker_said(&live.broker, said), "%s", word);
+	close(socket);
+	cr_assert_eq(unlink(live.broker.log), 0);
+	broker_start_again(&live.broker, live.network.netns);
+}
+
+Test(hijack, asks_for_nothing_that_is_no_request)
+{
+	static const struct {
+		struct priv_request request;
+		const char *word;
+	} table[] = {
+		{ { .verb = 0 }, "verb" },
+		{ { .verb = PRIV_VERBS }, "verb" },
+		{ { .verb = 1u << 20 }, "verb" },
+		{ { .verb = UINT32_MAX }, "verb" },
+		{ { .verb = PRIV_PACKET_OPEN, .source = 1 }, "source" },
+		{ { .verb = PRIV_PACKET_OPEN, .source = PRIV_NEXT }, "source" },
+		{ { .verb = PRIV_PACKET_OPEN, .source = UINT32_MAX },
+		  "source" },
+		{ { .verb = PRIV_XDP_OPEN }, "source" },
+		{ { .verb = PRIV_REPLAY_OPEN }, "source" },
+		{ { .verb = PRIV_PACKET_OPEN, .interface = 1 }, "lane" },
+		{ { .verb = PRIV_PACKET_STATS, .lane = 2 }, "lane" },
+		{ { .verb = PRIV_RETURN_PAGES, .count = 0 }, "return pages" },
+		{ { .verb = PRIV_RETURN_PAGES, .count = NR_LANES_MAX + 1 },
+		  "return pages" },
+	};
+	const struct priv_request two[2] = { { .verb = PRIV_START } };
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		check_surprise(&table[i].request, sizeof(table[i].request),
+			       table[i].word);
+	check_surprise(two, 4, "length");
+	check_surprise(two, sizeof(two[0]) - 1, "length");
+	check_surprise(two, sizeof(two[0]) + 1, "length");
+	check_surprise(two, sizeof(two), "length");
 	live_stop(&live);
 }
 

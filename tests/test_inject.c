@@ -175,7 +175,7 @@ struct victim {
 };
 
 /* Of the test's directory; a child would get one of its own. */
-static char log_path[128], config_path[128];
+static char log_path[128];
 
 static char *log_text(void)
 {
@@ -204,35 +204,6 @@ static char *log_text(void)
 		}                                                              \
 	} while (0)
 
-static int be_broker(void *data)
-{
-	int log = open(log_path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
-	int null = open("/dev/null", O_RDWR);
-
-	if (log < 0 || null < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 ||
-	    dup2(log, 2) < 0)
-		return 255;
-	close_range(3, ~0u, 0);
-	calls_enter(data);
-	execl(NETRINGD, "netringd", "-c", config_path, "--socket",
-	      getenv(NR_SOCKET_ENV), NULL);
-	return 255;
-}
-
-static void reset_log(void)
-{
-	int fd = open(log_path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-	close(fd);
-}
-
-static int ignore_answer(const struct nr_msg *msg, void *data)
-{
-	(void)msg;
-	(void)data;
-	return 0;
-}
-
 static bool has_ended(struct victim *victim)
 {
 	if (!victim->has_ended)
@@ -243,8 +214,7 @@ static bool has_ended(struct victim *victim)
 
 static bool serves_or_has_ended(void *data)
 {
-	return has_ended(data) ||
-	       nr_broker_list(NULL, ignore_answer, NULL) == 0;
+	return has_ended(data) || broker_answers(NULL);
 }
 
 /* Returns whether it serves. */
@@ -252,6 +222,7 @@ static bool victim_start(struct victim *victim, const char *phase,
 			 const struct fault *fault, unsigned nth)
 {
 	struct calls *calls = &victim->calls;
+	struct broker broker;
 
 	memset(victim, 0, sizeof(*victim));
 	victim->injection = (struct injection){ .phase = phase,
@@ -263,9 +234,8 @@ static bool victim_start(struct victim *victim, const char *phase,
 	if (fault->number != SYS_memfd_create)
 		calls->numbers[calls->count++] = SYS_memfd_create;
 	victim->injection.waits_for_config = strcmp(phase, "start") == 0;
-	reset_log();
-	calls_watch(calls);
-	victim->pid = child_start(0, be_broker, calls);
+	calls_start_broker(calls, &broker);
+	victim->pid = broker.pid;
 	insist(victim, wait_until(serves_or_has_ended, victim, WAIT_MS),
 	       "the broker neither serves nor ends\n");
 	return !victim->has_ended;
@@ -634,7 +604,6 @@ static void set_socket(void)
 {
 	setenv(NR_SOCKET_ENV, test_path("broker.sock"), 1);
 	strcpy(log_path, test_path("broker.log"));
-	strcpy(config_path, test_path("broker.conf"));
 	/* What a broker leaves behind becomes ours, and is seen. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
@@ -714,7 +683,7 @@ Test(inject, into_the_client_that_attaches)
 	static struct broker broker;
 
 	prepare_replay();
-	broker_start_args(&broker, NULL, "-c", config_path, NULL);
+	broker_start_args(&broker, NULL, "-c", test_path("broker.conf"), NULL);
 	fail_each(fail_client, 0);
 	broker_stop(&broker);
 }

@@ -316,7 +316,7 @@ Test(reattach, after_a_reload_keeps_what_is_held)
 	capture = attach(0);
 	take(capture, &held);
 	configure("snaplen = 100\n");
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	cr_assert_eq(read_out(capture, &next), -ESTALE);
 	cr_assert_eq(nr_capture_reattach(capture, 0), 0);
 	for (unsigned i = 0; i < 100; i++) {

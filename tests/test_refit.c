@@ -69,14 +69,7 @@ static void serve(const char *all)
 static void reload(const char *all)
 {
 	configure(all);
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
-}
-
-static void let_come(const struct reader *reader, uint64_t count)
-{
-	uint64_t goal = reader->count + count;
-
-	eventually(__atomic_load_n(&reader->count, __ATOMIC_RELAXED) >= goal);
+	command_reload();
 }
 
 /* The lane's numbers of source s, when all that was sent is in them. */
@@ -113,11 +106,11 @@ Test(refit, loses_what_it_says_and_tells_it_where_it_was)
 	other = readers_new(ledger_new(&trace), 1, "trace");
 	reader_start(other, UID);
 	frames_start(&frames);
-	let_come(all, 4000);
+	reader_let_come(all, 4000);
 	reload("allow = user:12345\n");
-	let_come(all, 4000);
+	reader_let_come(all, 4000);
 	reload("allow = user:12345, user:23456\n"); /* widens: stays */
-	let_come(all, 1000);
+	reader_let_come(all, 1000);
 	sent = frames_stop(&frames);
 	s = all_arrived(sent);
 	gap = s->retired;
@@ -164,13 +157,13 @@ Test(refit, can_be_done_again_and_again_and_leaves_no_memory_behind)
 	all = start("all", NULL);
 	frames_start(&frames);
 	for (unsigned i = 0; i < 12; i++) {
-		let_come(all, 1000);
+		reader_let_come(all, 1000);
 		reload(i % 2 ? "allow = user:12345, user:1\n" :
 			       "allow = user:12345\nguaranteed = 40\n");
 		if (i == 3)
 			rss = process_rss_kb(broker_engine(&live.broker));
 	}
-	let_come(all, 1000);
+	reader_let_come(all, 1000);
 	sent = frames_stop(&frames);
 	gap = all_arrived(sent)->retired;
 	reader_stop(all);
@@ -198,9 +191,9 @@ Test(refit, of_a_group_adds_up_over_its_members)
 		reader_start(&readers[i], UID);
 	}
 	frames_start(&frames);
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	reload("allow = user:12345\n");
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	sent = frames_stop(&frames);
 	gap = all_arrived(sent)->retired;
 	for (unsigned i = 0; i < 3; i++) {
@@ -226,11 +219,11 @@ Test(refit, of_a_channel_that_is_loaned_nothing_any_more_goes_on)
 	serve("allow = everyone\n");
 	all = start("all", NULL);
 	frames_start(&frames);
-	let_come(all, 2000);
+	reader_let_come(all, 2000);
 	reload("allow = everyone\nfilter = udp\n");
-	let_come(all, 2000);
+	reader_let_come(all, 2000);
 	reload("allow = everyone\n"); /* widens, and is loaned again */
-	let_come(all, 2000);
+	reader_let_come(all, 2000);
 	sent = frames_stop(&frames);
 	gap = all_arrived(sent)->retired;
 	reader_stop(all);
@@ -252,13 +245,13 @@ Test(refit, ends_who_does_not_follow_and_who_lost_the_right)
 	denied->follows = true;
 	reader_start(denied, OTHER_UID);
 	frames_start(&frames);
-	let_come(denied, 1000);
+	reader_let_come(denied, 1000);
 	reload("allow = user:12345\n");
 	reader_end(stays, -ESTALE);
 	reader_check_sum(stays);
 	reader_end(denied, -EKEYREVOKED);
 	reader_check_sum(denied);
-	let_come(all, 1000);
+	reader_let_come(all, 1000);
 	frames_stop(&frames);
 	reader_stop(all);
 	live_stop(&live);
@@ -338,7 +331,7 @@ Test(refit, leaves_no_later_packet_in_frames_that_somebody_has_kept)
 	reload("allow = user:12345\n");
 	__atomic_store_n(&look->must_look, 1, __ATOMIC_RELEASE);
 	eventually(__atomic_load_n(&look->has_looked, __ATOMIC_ACQUIRE));
-	let_come(all, 8000); /* twice all that the frames hold */
+	reader_let_come(all, 8000); /* twice all that the frames hold */
 	__atomic_store_n(&look->must_look, 2, __ATOMIC_RELEASE);
 	cr_assert_eq(child_wait(pid), 0);
 	frames_stop(&frames);

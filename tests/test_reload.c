@@ -61,15 +61,10 @@ static void serve(uint32_t packets, const char *keys)
 	broker_start_args(&broker, NULL, "-c", test_path("broker.conf"), NULL);
 }
 
-static void reload(void)
-{
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
-}
-
 static void change(const char *keys)
 {
 	configure(keys);
-	reload();
+	command_reload();
 }
 
 /* One that follows and one that does not need to. */
@@ -83,14 +78,6 @@ static struct reader *two_readers(void)
 	reader_start(&readers[0], UID);
 	reader_start(&readers[1], UID);
 	return readers;
-}
-
-/* Packets come: at least @count after now. */
-static void let_come(const struct reader *reader, uint64_t count)
-{
-	uint64_t goal = reader->count + count;
-
-	eventually(__atomic_load_n(&reader->count, __ATOMIC_RELAXED) >= goal);
 }
 
 /* It was not concerned: it has all from its attach on. */
@@ -140,11 +127,11 @@ Test(reload, of_what_a_channel_is_made_of_misses_no_packet)
 
 	serve(200000, EVERYONE);
 	readers = two_readers();
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	rss = process_rss_kb(broker_engine(&broker));
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		change(keys[i]);
-		let_come(&readers[0], 3000);
+		reader_let_come(&readers[0], 3000);
 	}
 	cr_assert_eq(broker_said_times(&broker, "move uid 12345"), 6);
 	reader_end(&readers[0], -ENODATA);
@@ -179,7 +166,7 @@ Test(reload, of_a_filter_takes_effect_between_two_packets)
 
 	serve(120000, EVERYONE "counts = yes\n");
 	readers = two_readers();
-	let_come(&readers[0], 5000);
+	reader_let_come(&readers[0], 5000);
 	change(EVERYONE "counts = yes\nfilter = udp\n");
 	reader_end(&readers[0], -ENODATA);
 	end_other(&readers[1]);
@@ -209,9 +196,9 @@ Test(reload, hides_counts_from_then_on_and_for_all)
 
 	serve(100000, EVERYONE);
 	readers = two_readers();
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	change(EVERYONE "counts = no\n");
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	change(EVERYONE);
 	reader_end(&readers[0], -ENODATA);
 	cr_assert_eq(readers[0].stats.counts_shown, 0);
@@ -230,12 +217,12 @@ Test(reload, leaves_readable_what_is_held)
 	readers[0].follows = true;
 	readers[0].keeps_first = true;
 	reader_start(&readers[0], UID);
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	cr_assert_eq(arenas(), 1);
 	change("allow = everyone\narena = 8M\n");
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	change(EVERYONE);
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	/* One arena of the two is kept, with the batch. */
 	eventually(arenas() == 2);
 	reader_end(&readers[0], -ENODATA);
@@ -274,11 +261,11 @@ Test(reload, counts_a_capture_that_moves_once)
 		readers[i].keeps_first = true;
 	}
 	reader_start(&readers[0], UID);
-	let_come(&readers[0], 2000);
+	reader_let_come(&readers[0], 2000);
 	for (int i = 0; i < 4; i++) {
 		allow_two_captures(i % 2 ? "16M" : "8M");
-		reload();
-		let_come(&readers[0], 500);
+		command_reload();
+		reader_let_come(&readers[0], 500);
 	}
 	broker_read_stat(&stat_now, NULL);
 	cr_assert_eq(stat_now.captures, 1);
@@ -286,7 +273,7 @@ Test(reload, counts_a_capture_that_moves_once)
 	cr_assert_geq(stat_now.capture[0].held, 2);
 	cr_assert_gt(stat_now.capture[0].oldest_ns, 100000000);
 	reader_start(&readers[1], UID);
-	let_come(&readers[1], 500);
+	reader_let_come(&readers[1], 500);
 	for (int i = 0; i < 2; i++) {
 		reader_end(&readers[i], -ENODATA);
 		reader_check_sum(&readers[i]);
@@ -328,10 +315,10 @@ Test(reload, moves_groups_with_all_their_members)
 		readers[i].follows = true;
 		reader_start(&readers[i], UID);
 	}
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	for (unsigned i = 0; i < 6; i++) {
 		change(i % 2 ? EVERYONE : "allow = everyone\narena = 8M\n");
-		let_come(&readers[0], 500);
+		reader_let_come(&readers[0], 500);
 	}
 	for (unsigned i = 0; i < 4; i++) {
 		reader_end(&readers[i], -ENODATA);
@@ -355,7 +342,7 @@ Test(reload, that_comes_right_behind_another_is_done_behind_it)
 
 	serve(120000, EVERYONE);
 	readers = two_readers();
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	for (unsigned round = 0; round < 3; round++) {
 		for (unsigned i = 0; i < 6; i++) {
 			configure(i % 2 ? EVERYONE :
@@ -401,7 +388,7 @@ Test(reload, while_the_lane_waits_for_consumers_misses_no_packet)
 	}
 	for (unsigned i = 0; i < 8; i++) {
 		LOSSLESS(i % 2 ? "4M" : "6M");
-		reload();
+		command_reload();
 		sleep_ms(50);
 	}
 	for (unsigned i = 0; i < 2; i++) {
@@ -433,13 +420,13 @@ Test(reload, ends_who_does_not_follow_and_who_lost_the_right)
 	reader_start(&readers[1], UID);
 	reader_start(&readers[2], OTHER_UID);
 	reader_start(&readers[3], OTHER_UID);
-	let_come(&readers[2], 1000);
+	reader_let_come(&readers[2], 1000);
 	change("allow = user:12345\narena = 16M\n");
 	reader_end(&readers[1], -ESTALE);
 	reader_check_sum(&readers[1]);
 	reader_end(&readers[2], -EKEYREVOKED);
 	reader_check_sum(&readers[2]);
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	/* It may have left before it was to be ended. */
 	cr_assert(broker_said(&broker, "it has to attach again") ||
 		  broker_said(&broker, "channel trace: it hung up"));
@@ -449,21 +436,21 @@ Test(reload, ends_who_does_not_follow_and_who_lost_the_right)
 		     "allow = everyone\narena = 16M\n"
 		     "[channel new]\nsource = trace\n",
 		     test_path("trace.pcap"));
-	reload();
+	command_reload();
 	reader_end(&readers[0], -EIDRM);
 	reader_check_sum(&readers[0]);
-	let_come(&readers[3], 1000);
+	reader_let_come(&readers[3], 1000);
 	cr_assert_eq(command_run(&c, "netring list"), 0);
 	cr_assert_eq(lines_of(c.out, NULL), 3, "%s", c.out);
 	cr_assert_eq(command_run(&c, "netring dump -c 1 new"), 0);
 	/* Its source goes; the right of one to the next goes with it. */
 	reader_start(&readers[4], UID);
-	let_come(&readers[4], 1);
+	reader_let_come(&readers[4], 1);
 	config_write("[source trace]\nbackend = replay\nfile = %s\n"
 		     "rate = 20001\n[channel other]\nsource = trace\n"
 		     "allow = user:23456\narena = 16M\n",
 		     test_path("trace.pcap"));
-	reload();
+	command_reload();
 	reader_end(&readers[3], -ESTALE);
 	reader_check_sum(&readers[3]);
 	reader_end(&readers[4], -EKEYREVOKED);
@@ -544,7 +531,7 @@ Test(reload, waits_a_second_for_who_never_acknowledges_and_goes_on)
 		  (unsigned long long)took);
 	broker_read_stat(&stat_now, "trace");
 	cr_assert_eq(stat_now.captures, 1);
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	start = scene_now_ns();
 	change(EVERYONE);
 	took = (scene_now_ns() - start) / 1000000;
@@ -771,11 +758,11 @@ Test(reload, of_a_source_opens_it_again_and_captures_go_on)
 			LIVE("", "filter = udp\n");
 		else
 			LIVE("", "arena = 8M\n");
-		reload();
+		command_reload();
 	}
 	/* The source itself: two rings at once would give packets twice. */
 	LIVE("retire_timeout = 3\n", "arena = 8M\n");
-	reload();
+	command_reload();
 	reader_end(&readers[0], -ESTALE);
 	cr_assert_eq(ledger_missing(ledger), 0);
 	traffic_close(live.traffic);
@@ -790,7 +777,7 @@ Test(reload, of_a_file_plays_the_new_one)
 	serve(100000, EVERYONE);
 	readers = readers_new(ledger_new(&trace), 1, "trace");
 	reader_start(&readers[0], UID);
-	let_come(&readers[0], 1000);
+	reader_let_come(&readers[0], 1000);
 	trace_init(&second, 500, 2);
 	cr_assert_eq(trace_write(&second, test_path("second.pcap")), 0);
 	config_write("[source trace]\nbackend = replay\nfile = %s\n"
@@ -798,14 +785,14 @@ Test(reload, of_a_file_plays_the_new_one)
 		     "[source new]\nbackend = replay\nfile = %s\n"
 		     "[channel new]\nsource = new\n",
 		     test_path("second.pcap"), test_path("second.pcap"));
-	reload();
+	command_reload();
 	reader_end(&readers[0], -ESTALE);
 	cr_assert_eq(command_run(&c, "netring dump trace"), 0);
 	cr_assert_eq(lines_of(c.out, NULL), 500);
 	cr_assert_eq(command_run(&c, "netring dump new"), 0);
 	cr_assert_eq(lines_of(c.out, NULL), 500);
 	configure(EVERYONE);
-	reload();
+	command_reload();
 	cr_assert_eq(command_run(&c, "netring list"), 0);
 	cr_assert_eq(lines_of(c.out, NULL), 3, "%s", c.out);
 	cr_assert_not(strstr(c.out, "new"));

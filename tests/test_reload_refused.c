@@ -84,13 +84,6 @@ static struct reader *start(const char *channel, struct ledger *ledger)
 	return reader;
 }
 
-static void let_come(const struct reader *reader, uint64_t count)
-{
-	uint64_t goal = reader->count + count;
-
-	eventually(__atomic_load_n(&reader->count, __ATOMIC_RELAXED) >= goal);
-}
-
 static char before[4096];
 
 /* What is listed, and what the kernel has for it. */
@@ -171,7 +164,7 @@ Test(reload_refused, leaves_everything_as_it_was_whatever_is_wrong)
 	file = start("trace", ledger_new(&trace));
 	look(before);
 	frames_start(&frames);
-	let_come(all, 500);
+	reader_let_come(all, 500);
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		snprintf(more, sizeof(more), "%s", table[i].more);
 		if (strstr(more, "%s"))
@@ -185,10 +178,10 @@ Test(reload_refused, leaves_everything_as_it_was_whatever_is_wrong)
 	/* And can be changed when it is right. */
 	configure(INSIDE,
 		  "[source x]\ninterface = w2\n[channel x]\nsource = x\n");
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	cr_assert_eq(command_run(&c, "netring list"), 0);
 	cr_assert_eq(lines_of(c.out, NULL), 4, "%s", c.out);
-	let_come(all, 500);
+	reader_let_come(all, 500);
 	check_all(all, frames_stop(&frames));
 	reader_end(file, -ENODATA);
 	cr_assert_eq(file->count, trace.packets);
@@ -203,7 +196,7 @@ Test(reload_refused, to_another_file_plays_on_the_old_one)
 	serve(INSIDE);
 	file = start("trace", ledger_new(&trace));
 	look(before);
-	let_come(file, 1000);
+	reader_let_come(file, 1000);
 	config_write("[source s]\ninterface = inside\n"
 		     "[channel all]\nsource = s\nallow = everyone\n" TRACE,
 		     test_path("text"));
@@ -229,7 +222,7 @@ Test(reload_refused, any_number_of_times_and_then_the_same_text_is_in_force)
 	for (int i = 0; i < 20; i++)
 		refuses("MTU of 9000");
 	network_run(&live.network, "ip link set wide mtu 1500");
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	live_stop(&live);
 }
 
@@ -244,7 +237,7 @@ Test(reload_refused, for_memory_that_there_is_not)
 	serve(INSIDE);
 	file = start("trace", ledger_new(&trace));
 	look(before);
-	let_come(file, 1000);
+	reader_let_come(file, 1000);
 	config_write("[source s]\ninterface = inside\n"
 		     "[channel all]\nsource = s\nallow = everyone\n" TRACE
 		     "arena = 320M\n",
@@ -271,13 +264,13 @@ Test(reload_refused, gives_a_queue_back_that_it_could_not_use)
 	all = start("all", ledger_of_sent(SENT_MAX));
 	look(before);
 	frames_start(&frames);
-	let_come(all, 1000);
+	reader_let_come(all, 1000);
 	/* What can be looked at beforehand is, and costs nobody a packet. */
 	configure(INSIDE "backend = xdp\nsmall_pages = yes\nqueues = 3\n", "");
 	refuses("no queue 3");
 	broker_read_stat(&stat, "all");
 	captured = s->captured;
-	let_come(all, 500);
+	reader_let_come(all, 500);
 	for (uint32_t i = 0; i < all->last; i++)
 		cr_assert(all->ledger->owner[i], "packet %u", i);
 	for (int i = 0; i < 3; i++) {
@@ -285,7 +278,7 @@ Test(reload_refused, gives_a_queue_back_that_it_could_not_use)
 			  "backend = xdp\nsmall_pages = yes\nbind = zerocopy\n",
 			  "");
 		refuses("bind = zerocopy");
-		let_come(all, 1000);
+		reader_let_come(all, 1000);
 	}
 	broker_read_stat(&stat, "all");
 	cr_assert_eq(s->state, NR_SOURCE_RUNNING);
@@ -294,7 +287,7 @@ Test(reload_refused, gives_a_queue_back_that_it_could_not_use)
 	configure(INSIDE
 		  "backend = xdp\nsmall_pages = yes\nframe_count = 8192\n",
 		  "");
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	reader_end(all, -ESTALE);
 	reader_check_sum(all);
 	cr_assert_eq(command_run(&c, "netring dump -c 100 all"), 0, "%s",
@@ -325,10 +318,10 @@ Test(reload_refused, counts_a_capture_that_moves_once)
 		ledgers[i] = ledger_new(&trace);
 	readers[0] = start("trace", ledgers[0]);
 	WAITING("snaplen = 1000\n");
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	readers[1] = start("trace", ledgers[1]);
 	WAITING("snaplen = 999\n");
-	cr_assert_eq(command_run(&c, "netring reload"), 0, "%s", c.err);
+	command_reload();
 	broker_read_stat(&stat, NULL);
 	cr_assert_eq(stat.source[0].state, NR_SOURCE_WAITING);
 	readers[2] = start("trace", ledgers[2]);

@@ -370,30 +370,6 @@ static int look_at(const struct call *call, void *data)
 	return 0;
 }
 
-static char config_path[128];
-static char log_path[128];
-
-static int be_broker(void *data)
-{
-	int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
-
-	if (log < 0 || dup2(log, 2) < 0)
-		return 255;
-	close_range(3, ~0u, 0);
-	calls_enter(data);
-	execl(NETRINGD, "netringd", "-c", config_path, "--socket",
-	      getenv(NR_SOCKET_ENV), NULL);
-	return 255;
-}
-
-static bool serves(void *data)
-{
-	static struct command list;
-
-	(void)data;
-	return command_run(&list, "netring list") == 0;
-}
-
 /* @more: behind the sources. */
 static void configure(const char *filter, const char *more)
 {
@@ -493,22 +469,18 @@ static void make_network(void)
 	}
 	trace_init(&trace, 20000, 1);
 	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
-	setenv(NR_SOCKET_ENV, test_path("broker.sock"), 1);
-	strcpy(log_path, test_path("broker.log"));
-	strcpy(config_path, test_path("broker.conf"));
 	configure("", "");
 }
 
 static bool log_says(void *text)
 {
-	cr_assert_eq(command_run(&c, "cat %s", log_path), 0);
-	return strstr(c.out, text) != NULL;
+	return broker_said(&live.broker, text);
 }
 
 static void wait_for_log(const char *text)
 {
 	cr_assert(wait_until(log_says, (void *)(uintptr_t)text, 20000),
-		  "there is no \"%s\" in\n%s", text, c.out);
+		  "it never said \"%s\"", text);
 }
 
 static void lose_links(void)
@@ -526,12 +498,11 @@ static void lose_links(void)
 	network_run(&live.network,
 		    "ip link add outside type veth peer name inside\n"
 		    "ip link set outside up\nip link set inside up");
-	eventually((log_says((void *)(uintptr_t) ""),
-		    lines_of(c.out, "inside is up again")) == 2);
+	eventually(broker_said_times(&live.broker, "inside is up again") == 2);
 }
 
 /* All that an engine does, from its start to its end. */
-static void live_through(pid_t broker)
+static void live_through(void)
 {
 	uint32_t *state = shared_memory(2 * sizeof(*state));
 	char more[512];
@@ -565,7 +536,7 @@ static void live_through(pid_t broker)
 	cr_assert_eq(read_as_user(), 0);
 	__atomic_store_n(&state[1], 1, __ATOMIC_SEQ_CST);
 	cr_assert_eq(child_wait(follower), 0);
-	kill(broker, SIGHUP);
+	kill(live.broker.pid, SIGHUP);
 	wait_for_log("was read again");
 }
 
@@ -590,18 +561,15 @@ static void check_list(const struct record *record)
 Test(sandbox, allows_what_the_engine_does_and_nothing_else)
 {
 	static struct record record;
-	pid_t broker;
 
 	need_root();
 	make_network();
 	record.calls.fn = look_at;
 	record.calls.data = &record;
-	calls_watch(&record.calls);
-	broker = child_start(0, be_broker, &record.calls);
-	cr_assert(wait_until(serves, NULL, 20000));
-	live_through(broker);
-	kill(broker, SIGTERM);
-	cr_assert_eq(child_wait(broker), 0);
+	calls_start_broker(&record.calls, &live.broker);
+	cr_assert(wait_until(broker_answers, NULL, 20000));
+	live_through();
+	broker_stop(&live.broker);
 	calls_end(&record.calls);
 	cr_assert(record.is_in_sandbox);
 	cr_expect_str_eq(record.strange_path, "");

@@ -381,19 +381,6 @@ static void raise_to(uint64_t *most, uint64_t value)
 		*most = value;
 }
 
-static int ignore_answer(const struct nr_msg *msg, void *data)
-{
-	(void)msg;
-	(void)data;
-	return 0;
-}
-
-static bool broker_answers(void *data)
-{
-	(void)data;
-	return nr_broker_list(NULL, ignore_answer, NULL) == 0;
-}
-
 /* All of them, since there were @data. */
 static bool all_have_attached(void *data)
 {

@@ -412,6 +412,30 @@ Test(stream, a_capture_that_is_ended_while_refused_counts_its_tail)
 	world_end(&world);
 }
 
+/*
+ * It sleeps on a block that it has read out, and can be lent no other before it
+ * has given that back: so it has to be told that this one is closed.
+ */
+Test(stream, a_turn_over_is_news_for_who_is_refused_the_next_block)
+{
+	static struct world world;
+	struct consumer *consumer = &world.consumers[0];
+	struct stream *stream = &world.streams[0];
+
+	random_seed(7);
+	world_init(&world, 131072, 50);
+	consumer_start(&world, consumer, 1, 1, 0);
+	stream_burst(&world, 0, 5);
+	stream_ring(stream);
+	cr_assert_not(stream->has_changed);
+	stream_next_epoch(stream, 1);
+	cr_assert_eq(consumer->sub.state, SUBSCRIPTION_REFUSED);
+	cr_assert(stream->has_changed);
+	stream_remove(stream, &consumer->sub);
+	consumer->is_attached = false;
+	world_end(&world);
+}
+
 /* ------------------------------------------------------- forged releases */
 
 /* One that holds three blocks (two closed) beside one that holds three, too. */

@@ -12,8 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "flow.h"
-#include "lane.h"
 #include "live.h"
 
 #define HOGS 4
@@ -326,60 +324,4 @@ Test(xdp_frames, a_group_shares_frames_by_flow)
 	nr_capture_close(members[1]);
 	eventually(frames_are_whole());
 	live_stop(&live);
-}
-
-/* ------------------------------------------------------------ the last packets
- */
-
-static uint64_t given;
-
-/* A source that never runs dry. */
-static int endless_burst(struct source *source, struct burst *burst,
-			 uint32_t max_packets, size_t max_bytes)
-{
-	(void)source;
-	(void)max_bytes;
-	given += max_packets;
-	memset(burst, 0, sizeof(*burst));
-	burst->count = max_packets;
-	burst->link_type = 1;
-	return (int)max_packets;
-}
-
-static void endless_done(struct source *source)
-{
-	(void)source;
-}
-
-static int endless_wait_fd(const struct source *source)
-{
-	(void)source;
-	return -1;
-}
-
-/* A ring holds so many; more comes from one who has not stopped sending. */
-Test(xdp_drain, a_lane_that_ends_takes_what_a_ring_can_hold_and_no_more)
-{
-	static const struct source_ops ops = {
-		.burst = endless_burst,
-		.done = endless_done,
-		.wait_fd = endless_wait_fd,
-		.free = endless_done,
-	};
-	static struct config_source config;
-	static struct lane lane = { .config = &config };
-	struct source source = { .ops = &ops, .link_type = 1 };
-	struct close_command closing;
-	struct mailbox out;
-
-	config_source_init(&config, "s");
-	config.backend = BACKEND_XDP;
-	cr_assert_eq(mailbox_init(&out), 0);
-	cr_assert_eq(lane_init(&lane, &source, &out, NULL), 0);
-	cr_assert_eq(sem_init(&closing.is_closed, 0, 0), 0);
-	lane_close_source(&lane, &closing.base);
-	cr_assert_eq(given, config.rx_ring);
-	cr_assert_eq(sem_trywait(&closing.is_closed), 0);
-	lane_deinit(&lane);
-	mailbox_deinit(&out);
 }
