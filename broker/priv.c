@@ -115,10 +115,11 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 }
 
 int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
-		      uint32_t users)
+		      const struct users *users)
 {
-	const struct priv_request request = { PRIV_PACKET_USERS, source,
-					      interface, lane, users };
+	const struct priv_request request = {
+		PRIV_PACKET_USERS, source, interface, lane, 0, *users
+	};
 	struct priv_reply reply;
 
 	return ask(&request, &reply, NULL, 0);

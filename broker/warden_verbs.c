@@ -195,14 +195,14 @@ static int asroot_stats(struct warden *warden,
 	return err;
 }
 
-/* Whatever it says: it only makes the next engine wait for so many. */
+/* Whatever it says: it only makes the next engine wait for them. */
 static int asroot_users(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
 {
 	(void)reply;
 	(void)fds;
-	requested_lane(warden, request)->users = request->count;
+	requested_lane(warden, request)->users = request->users;
 	return 0;
 }
 
