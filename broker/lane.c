@@ -262,6 +262,7 @@ static void *lane_thread(void *arg)
 		if (!lane->must_stop && lane_rest(lane))
 			source_has_failed(lane, false);
 	}
+	lane_sched_end(lane);
 	return NULL;
 }
 

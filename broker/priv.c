@@ -83,6 +83,17 @@ static int ask(const struct priv_request *request, struct priv_reply *reply,
 	return receive(reply, fds, fd_count);
 }
 
+static struct priv_request request_of(uint32_t verb, uint32_t source,
+				      uint32_t interface, uint32_t lane,
+				      uint32_t count)
+{
+	return (struct priv_request){ .verb = verb,
+				      .source = source,
+				      .interface = interface,
+				      .lane = lane,
+				      .count = count };
+}
+
 static int ask_plainly(uint32_t verb, uint32_t source)
 {
 	const struct priv_request request = { .verb = verb, .source = source };
@@ -94,8 +105,8 @@ static int ask_plainly(uint32_t verb, uint32_t source)
 int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
 		     struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
-	const struct priv_request request = { PRIV_PACKET_OPEN, source,
-					      interface, lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_PACKET_OPEN, source, interface, lane, 0);
 
 	return ask(&request, reply, fds, 2);
 }
@@ -108,8 +119,8 @@ int priv_packet_start(uint32_t source)
 int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_PACKET_STATS, source,
-					      interface, lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_PACKET_STATS, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
@@ -117,19 +128,19 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
 		      const struct users *users)
 {
-	const struct priv_request request = {
-		PRIV_PACKET_USERS, source, interface, lane, 0, *users
-	};
+	struct priv_request request =
+		request_of(PRIV_PACKET_USERS, source, interface, lane, 0);
 	struct priv_reply reply;
 
+	request.users = *users;
 	return ask(&request, &reply, NULL, 0);
 }
 
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_PACKET_ERROR, source,
-					      interface, lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_PACKET_ERROR, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
@@ -137,8 +148,8 @@ int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
 		  uint64_t *size, int *fd)
 {
-	const struct priv_request request = { PRIV_XDP_UMEM, source, interface,
-					      lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_UMEM, source, interface, lane, 0);
 	struct priv_reply reply;
 	int err = ask(&request, &reply, fd, 1);
 
@@ -150,16 +161,16 @@ int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
-	const struct priv_request request = { PRIV_XDP_OPEN, source, interface,
-					      lane, is_new };
+	const struct priv_request request =
+		request_of(PRIV_XDP_OPEN, source, interface, lane, is_new);
 
 	return ask(&request, reply, fds, 2);
 }
 
 int priv_xdp_close(uint32_t source, uint32_t interface)
 {
-	const struct priv_request request = { PRIV_XDP_CLOSE, source, interface,
-					      0, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_CLOSE, source, interface, 0, 0);
 	struct priv_reply reply;
 
 	return ask(&request, &reply, NULL, 0);
@@ -168,8 +179,8 @@ int priv_xdp_close(uint32_t source, uint32_t interface)
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
 		  uint32_t how, uint64_t *passed)
 {
-	const struct priv_request request = { PRIV_XDP_TAKE, source, interface,
-					      lane, how };
+	const struct priv_request request =
+		request_of(PRIV_XDP_TAKE, source, interface, lane, how);
 	struct priv_reply reply;
 	int err = ask(&request, &reply, NULL, 0);
 
@@ -181,8 +192,8 @@ int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		   struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_XDP_STATS, source, interface,
-					      lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_STATS, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
@@ -190,8 +201,8 @@ int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
 		  struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_XDP_LINK, source, interface,
-					      lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_LINK, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
