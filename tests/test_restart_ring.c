@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "command.h"
@@ -221,6 +222,40 @@ Test(restart_ring, many_restarts_cost_the_warden_nothing_and_come_later)
 	cr_assert_leq(process_rss_kb(live.broker.pid), rss + 64);
 	send_some(0, 10);
 	eventually(look()->captured + stat.source[1].captured == 10);
+	live_stop(&live);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A second is what it may take; a machine that is busy with tests has more. */
+Test(restart_ring, an_engine_that_was_killed_is_followed_within_a_second)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	struct nr_capture *capture;
+	int64_t least = INT64_MAX, since, ms;
+
+	options.wait_ms = 10000;
+	start("");
+	for (unsigned i = 0; i < 3; i++) {
+		sleep_ms(1050);
+		kill(broker_engine(&live.broker), SIGKILL);
+		since = now_ms();
+		while (nr_capture_open("lan", &options, &capture))
+			cr_assert_lt(now_ms() - since, 10000);
+		ms = now_ms() - since;
+		least = ms < least ? ms : least;
+		fprintf(stderr, "attached %d ms after the kill\n", (int)ms);
+		nr_capture_close(capture);
+	}
+	cr_assert_lt(least, 1000);
+	cr_assert_eq(look()->state, NR_SOURCE_RUNNING);
+	cr_assert_eq(stat.broker.restarts, 3);
 	live_stop(&live);
 }
 
