@@ -37,10 +37,11 @@ uint64_t warden_clock_ns(clockid_t clock)
 void warden_unlink(const struct warden *warden)
 {
 	const char *path = warden->options->config->socket;
+	const struct stat *ours = &warden->options->socket_file;
 	struct stat st;
 
-	if (lstat(path, &st) == 0 && st.st_dev == warden->socket_device &&
-	    st.st_ino == warden->socket_inode)
+	if (lstat(path, &st) == 0 && st.st_dev == ours->st_dev &&
+	    st.st_ino == ours->st_ino)
 		unlink(path);
 }
 
