@@ -6,9 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
+
+#define TRIES_MAX 100 /* 1 ms apart */
 
 /* Without its warden the engine has nothing to serve. */
 static void warden_is_gone(ssize_t n)
@@ -42,6 +45,19 @@ static int take_fds(struct msghdr *msg, int *fds, unsigned count)
 	return -EMFILE;
 }
 
+/* Short of memory, the kernel may have some in a moment. */
+static bool is_worth_a_try(unsigned *tries)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	if (errno == EINTR)
+		return true;
+	if ((errno != ENOBUFS && errno != ENOMEM) || ++*tries > TRIES_MAX)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 {
 	union {
@@ -55,11 +71,12 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
+	unsigned tries = 0;
 	ssize_t n;
 
 	do
 		n = recvmsg(PRIV_FD_WARDEN, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && is_worth_a_try(&tries));
 	if (n != sizeof(*reply))
 		warden_is_gone(n);
 	if (reply->status && reply->why[0])
@@ -72,12 +89,13 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 static int ask(const struct priv_request *request, struct priv_reply *reply,
 	       int *fds, unsigned fd_count)
 {
+	unsigned tries = 0;
 	ssize_t n;
 
 	do
 		n = send(PRIV_FD_WARDEN, request, sizeof(*request),
 			 MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && is_worth_a_try(&tries));
 	if (n != sizeof(*request))
 		warden_is_gone(n);
 	return receive(reply, fds, fd_count);

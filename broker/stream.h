@@ -91,7 +91,7 @@ void stream_collect(struct stream *stream);
 /* End of a burst: publishes, by one store for all captures. */
 void stream_publish(struct stream *stream);
 
-/* After all stores: wakes who sleeps. */
+/* After all stores: wakes who sleeps. Who could not be woken is owed it. */
 void stream_ring(struct stream *stream);
 
 /* Writes the record of a packet of which @caplen bytes are at @offset. */
