@@ -194,6 +194,25 @@ static void enter_is_done(struct lane_command *command)
 	session_settle(capture->session);
 }
 
+static void enter_lanes(struct capture *capture)
+{
+	capture->is_entered = true;
+	for (uint32_t i = 0; i < capture->lane_count; i++)
+		control_enter_lane(capture->channel->source,
+				   capture->lanes[i].lane,
+				   capture->session->account->uid);
+}
+
+static void exit_lanes(struct capture *capture)
+{
+	for (uint32_t i = 0; i < capture->lane_count && capture->is_entered;
+	     i++)
+		control_exit_lane(capture->channel->source,
+				  capture->lanes[i].lane,
+				  capture->session->account->uid);
+	capture->is_entered = false;
+}
+
 void capture_enter(struct capture *capture)
 {
 	for (uint32_t i = 0; i < capture->lane_count; i++) {
@@ -208,6 +227,7 @@ void capture_enter(struct capture *capture)
 		capture->session->pending++;
 		lane_send(cl->lane, &cl->enter.base);
 	}
+	enter_lanes(capture); /* a lane that starts of it knows of it */
 }
 
 static void detach_is_done(struct lane_command *command)
@@ -465,6 +485,7 @@ void capture_free(struct capture *capture)
 	if (!capture)
 		return;
 	account = capture->session->account;
+	exit_lanes(capture);
 	for (uint32_t i = 0; i < capture->lane_count; i++) {
 		if (capture->lanes[i].slice)
 			account_give_slice(account, capture->lanes[i].slice);
@@ -511,6 +532,8 @@ void capture_has_moved(struct session *session)
 
 	uncharge(old);
 	charge(session->moving);
+	exit_lanes(old);
+	enter_lanes(session->moving);
 	session->capture = session->moving;
 	session->moving = NULL;
 	session->is_told_to_move = false;

@@ -40,6 +40,7 @@ struct capture {
 	uint32_t pending; /* lanes that have not let go of it */
 	uint32_t id;
 	uint32_t guaranteed;  /* blocks, all lanes */
+	bool is_entered;      /* counts as one that reads */
 	bool is_charged;      /* counts against its user's quotas */
 	uint64_t attached_ns; /* since the epoch */
 	bool is_refused;

@@ -201,11 +201,19 @@ int control_channel_make_arena(struct control_channel *channel, uint32_t lane);
 /*
  * control_link.c: a capture more, or less, on a lane. What AF_XDP takes is lost
  * to the host, so a queue's packets are taken only while somebody wants them,
- * and not when the host needs them: then -EADDRINUSE. An AF_PACKET ring
- * outlives this engine: the next one waits for as many.
+ * and not when the host needs them: then -EADDRINUSE.
  */
 int control_use_lane(const struct control_source *source, struct lane *lane);
 void control_leave_lane(const struct control_source *source, struct lane *lane);
+/*
+ * The same capture, from when its client reads on. An AF_PACKET ring outlives
+ * this engine: the next one waits for them, by user, so that nobody's captures
+ * can stand for somebody else's.
+ */
+void control_enter_lane(const struct control_source *source, struct lane *lane,
+			uint32_t uid);
+void control_exit_lane(const struct control_source *source, struct lane *lane,
+		       uint32_t uid);
 /*
  * A lane of AF_XDP gets a new socket, on its next frames: the old one is read
  * out before. What passes meanwhile is counted: @missed. NULL: there is none
@@ -217,7 +225,11 @@ struct source *control_change_socket(struct control *control,
 /* The lane goes on with it. */
 void control_resume_lane(struct control_source *source, uint32_t number,
 			 struct source *opened, uint64_t missed);
-/* The captures that an engine had have come back, or have had their time. */
+/*
+ * The captures that an engine had on a lane have come back; or on all lanes
+ * they have had their time.
+ */
+void control_start_lane(struct lane *lane);
 void control_wait_no_more(struct control *control);
 /* Hears of links that change: AF_XDP sockets say nothing. */
 int control_watch_links(struct control *control);

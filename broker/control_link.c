@@ -287,21 +287,9 @@ static bool takes_queues(const struct control_source *source)
 	return source->config->backend == BACKEND_XDP && !source->is_removed;
 }
 
-/* Its ring outlives this engine: the next one waits for as many. */
-static void tell_users(const struct control_source *source,
-		       const struct lane *lane)
-{
-	uint32_t each = source->config->lanes;
-
-	if (source->config->backend == BACKEND_PACKET && !source->is_removed)
-		priv_packet_users(source->index, lane->number / each,
-				  lane->number % each, lane->users);
-}
-
 int control_use_lane(const struct control_source *source, struct lane *lane)
 {
 	lane->users++;
-	tell_users(source, lane);
 	if (lane->users == 1 && takes_queues(source))
 		return control_take_queue(source, lane, true);
 	return lane->is_left ? -EADDRINUSE : 0;
@@ -310,9 +298,35 @@ int control_use_lane(const struct control_source *source, struct lane *lane)
 void control_leave_lane(const struct control_source *source, struct lane *lane)
 {
 	lane->users--;
-	tell_users(source, lane);
 	if (lane->users == 0 && takes_queues(source))
 		control_take_queue(source, lane, false);
+}
+
+/* Its ring outlives this engine: the next one waits for them. */
+static void tell_users(const struct control_source *source,
+		       const struct lane *lane)
+{
+	uint32_t each = source->config->lanes;
+
+	if (source->config->backend == BACKEND_PACKET && !source->is_removed)
+		priv_packet_users(source->index, lane->number / each,
+				  lane->number % each, &lane->entered);
+}
+
+void control_enter_lane(const struct control_source *source, struct lane *lane,
+			uint32_t uid)
+{
+	users_add(&lane->entered, uid);
+	tell_users(source, lane);
+	if (users_are_back(&lane->entered, &lane->awaited))
+		control_start_lane(lane);
+}
+
+void control_exit_lane(const struct control_source *source, struct lane *lane,
+		       uint32_t uid)
+{
+	users_remove(&lane->entered, uid);
+	tell_users(source, lane);
 }
 
 /* An address or a route has come or gone: asks for what it has, again. */

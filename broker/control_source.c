@@ -38,7 +38,9 @@ static int open_packet_lane(const struct control_source *source,
 			 "had",
 			 source->config->name, lane,
 			 source->config->interfaces[interface]);
-		source->lanes[number].wait = geometry.packet.users;
+		source->lanes[number].awaited = geometry.packet.users;
+		if (!users_are_none(&geometry.packet.users))
+			source->lanes[number].wait = LANE_WAITS_TO_BE_TOLD;
 	}
 	return source_packet_new(out, source->config, fds[0], fds[1], &geometry,
 				 interface);
@@ -330,29 +332,32 @@ int control_source_start(struct control_source *source)
 
 /* ---------------------------------------------------- waiting, and stopping */
 
-static void is_done(struct lane_command *command)
+static void has_started(struct lane_command *command)
 {
-	free(command);
+	(void)command;
+}
+
+void control_start_lane(struct lane *lane)
+{
+	if (lane->wait != LANE_WAITS_TO_BE_TOLD || lane->start.run)
+		return;
+	lane->start.run = lane_wait_no_more;
+	lane->start.done = has_started;
+	lane_send(lane, &lane->start);
 }
 
 void control_wait_no_more(struct control *control)
 {
 	struct control_source *source;
 
-	for (source = control->sources; source; source = source->next) {
-		if (source->config->backend != BACKEND_PACKET)
-			continue;
-		for (uint32_t l = 0; l < source->lane_count; l++) {
-			struct lane_command *command =
-				calloc(1, sizeof(*command));
+	for (source = control->sources; source; source = source->next)
+		for (uint32_t l = 0; l < source->lane_count; l++)
+			control_start_lane(&source->lanes[l]);
+}
 
-			if (!command)
-				continue; /* then all have to come */
-			command->run = lane_wait_no_more;
-			command->done = is_done;
-			lane_send(&source->lanes[l], command);
-		}
-	}
+static void is_done(struct lane_command *command)
+{
+	free(command);
 }
 
 static void close_is_done(struct lane_command *command)

@@ -20,6 +20,7 @@
 
 /* bursts taken at most from an AF_PACKET source that is replaced */
 #define DRAIN_MAX 8192
+#define BELL_AGAIN_NS 1000000
 
 /* --------------------------------------------------------------- no source */
 
@@ -285,6 +286,25 @@ static void rest_between(struct lane *lane)
 	lane_rest_after(lane);
 }
 
+/* Who sleeps and could not be woken might sleep for ever, if nothing came. */
+static bool owes_bell(const struct lane *lane)
+{
+	const struct lane_channel *channel;
+
+	for (channel = lane->channels; channel; channel = channel->next)
+		if (lane_channel_owes_bell(channel))
+			return true;
+	return false;
+}
+
+static void ring_again(struct lane *lane)
+{
+	const struct timespec pause = { .tv_nsec = BELL_AGAIN_NS };
+
+	nanosleep(&pause, NULL);
+	settle_all(lane);
+}
+
 static void *lane_thread(void *arg)
 {
 	struct lane *lane = arg;
@@ -301,10 +321,15 @@ static void *lane_thread(void *arg)
 			rest_between(lane);
 			run_commands(lane);
 		}
+		if (lane->must_stop)
+			break;
 		ring_all(lane);
-		if (!lane->must_stop && lane_rest(lane))
+		if (owes_bell(lane))
+			ring_again(lane);
+		else if (lane_rest(lane))
 			source_has_failed(lane, false);
 	}
+	lane_sched_end(lane);
 	return NULL;
 }
 

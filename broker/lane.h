@@ -19,6 +19,10 @@
 #include "mailbox.h"
 #include "source.h"
 #include "stream.h"
+#include "users.h"
+
+/* For any number of captures that come. */
+#define LANE_WAITS_TO_BE_TOLD UINT32_MAX
 
 struct lane;
 
@@ -54,6 +58,9 @@ struct lane {
 	struct frames *frames;	      /* of an xdp source, lent: its packets' */
 	bool is_generic, is_zerocopy; /* of that; the control thread's */
 	uint32_t users;		      /* captures on it; the control thread's */
+	/* likewise: those whose clients read, and whom an engine before had */
+	struct users entered, awaited;
+	struct lane_command start;
 	bool is_left; /* to the host, which needs its packets; the same */
 	struct lane_channel *channels; /* those of its source */
 	struct mailbox in;	       /* to this lane */

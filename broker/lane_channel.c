@@ -520,6 +520,16 @@ void lane_channel_ring(struct lane_channel *channel)
 	}
 }
 
+bool lane_channel_owes_bell(const struct lane_channel *channel)
+{
+	const struct stream *stream;
+
+	for (stream = channel->streams; stream; stream = stream->next)
+		if (stream->has_changed)
+			return true;
+	return false;
+}
+
 void lane_channel_end(struct lane_channel *channel, unsigned why)
 {
 	struct subscription *sub;

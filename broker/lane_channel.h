@@ -56,6 +56,9 @@ void lane_channel_publish(struct lane_channel *channel);
 /* Wakes who sleeps although there is more, ends who broke the rules. */
 void lane_channel_ring(struct lane_channel *channel);
 
+/* There was no memory to wake somebody: it is to be settled again. */
+bool lane_channel_owes_bell(const struct lane_channel *channel);
+
 /* Nothing more will come: tells all captures so. */
 void lane_channel_end(struct lane_channel *channel, unsigned why);
 

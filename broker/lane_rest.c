@@ -97,7 +97,8 @@ bool lane_rest(struct lane *lane)
 
 static bool ring_can_wait(struct lane *lane)
 {
-	uint32_t filled = lane->source->ops->filled(lane->source);
+	const struct source_ops *ops = lane->source->ops;
+	uint32_t filled = ops->filled ? ops->filled(lane->source) : 100;
 	bool empties = filled < lane->turn_filled;
 
 	lane->turn_filled = filled;

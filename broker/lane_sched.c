@@ -39,19 +39,25 @@ static void set_cpu(const struct lane *lane)
 			 strerror(errno));
 }
 
+static uint32_t cpu_count(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count > 0 ? (uint32_t)count : 1;
+}
+
 /*
  * Never by itself for a replay or a busy-polling lane, which do not sleep, nor
  * where lanes could take all CPUs.
  */
 static int priority_of(const struct config_source *config)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	uint32_t lanes = config->interface_count * config->lanes;
 
 	if (config->priority >= 0)
 		return config->priority;
 	return config->backend != BACKEND_REPLAY && config->busy_poll == 0 &&
-	       cpus > (long)lanes;
+	       cpu_count() > lanes;
 }
 
 void lane_sched_prepare(const struct config *config)
@@ -76,18 +82,41 @@ void lane_sched_normal(void)
 	(void)sched_setscheduler(0, SCHED_OTHER, &normal);
 }
 
+/* Lanes at real-time priority, of all sources. */
+static uint32_t realtime;
+
+/* Unless it was asked for, those of all sources leave a CPU to the others. */
+static bool take_priority(const struct config_source *config)
+{
+	uint32_t count = __atomic_add_fetch(&realtime, 1, __ATOMIC_RELAXED);
+
+	if (config->priority >= 0 || count < cpu_count())
+		return true;
+	__atomic_sub_fetch(&realtime, 1, __ATOMIC_RELAXED);
+	return false;
+}
+
+void lane_sched_end(struct lane *lane)
+{
+	if (lane->is_realtime)
+		__atomic_sub_fetch(&realtime, 1, __ATOMIC_RELAXED);
+	lane->is_realtime = false;
+	lane_sched_normal();
+}
+
 void lane_sched_start(struct lane *lane)
 {
 	struct sched_param param = { .sched_priority =
 					     priority_of(lane->config) };
 
 	set_cpu(lane);
-	if (param.sched_priority == 0 || sched_getscheduler(0) != SCHED_FIFO ||
-	    sched_setscheduler(0, SCHED_FIFO, &param)) {
-		lane_sched_normal();
+	lane->is_realtime = param.sched_priority > 0 &&
+			    sched_getscheduler(0) == SCHED_FIFO &&
+			    take_priority(lane->config);
+	if (!lane->is_realtime || sched_setscheduler(0, SCHED_FIFO, &param)) {
+		lane_sched_end(lane);
 		return;
 	}
-	lane->is_realtime = true;
 	lane->checked_ns = now_ns();
 	lane->checked_cpu_ns = lane_sched_cpu_ns();
 }
@@ -101,8 +130,7 @@ void lane_sched_demote_if_busy(struct lane *lane)
 	cpu = lane_sched_cpu_ns();
 	if ((cpu - lane->checked_cpu_ns) * 100 >
 	    (now - lane->checked_ns) * BUSY_PERCENT) {
-		lane_sched_normal();
-		lane->is_realtime = false;
+		lane_sched_end(lane);
 		log_warn("source %s: lane %u uses over %d %% of its CPU: back "
 			 "to normal priority",
 			 lane->config->name, lane->number, BUSY_PERCENT);

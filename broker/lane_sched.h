@@ -19,6 +19,8 @@ void lane_sched_normal(void);
 /* By the lane's thread: CPU and priority as configured, or as is good for it.
  */
 void lane_sched_start(struct lane *lane);
+/* It goes to normal priority, and leaves its place to others. */
+void lane_sched_end(struct lane *lane);
 
 /* A real-time lane that is busy for long goes back to normal priority. */
 void lane_sched_demote_if_busy(struct lane *lane);

@@ -142,7 +142,7 @@ int main(int argc, char **argv)
 	}
 	if (start_user(warden.config, &warden.uid, &warden.gid))
 		return 1;
-	warden.listener = start_listener(warden.config);
+	warden.listener = start_listener(warden.config, &warden.socket_file);
 	if (warden.listener < 0)
 		return 1;
 	warden.start = &arguments.start;

@@ -6,9 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "log.h"
+
+#define TRIES_MAX 100 /* 1 ms apart */
 
 /* Without its warden the engine has nothing to serve. */
 static void warden_is_gone(ssize_t n)
@@ -42,6 +45,19 @@ static int take_fds(struct msghdr *msg, int *fds, unsigned count)
 	return -EMFILE;
 }
 
+/* Short of memory, the kernel may have some in a moment. */
+static bool is_worth_a_try(unsigned *tries)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	if (errno == EINTR)
+		return true;
+	if ((errno != ENOBUFS && errno != ENOMEM) || ++*tries > TRIES_MAX)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 {
 	union {
@@ -55,11 +71,12 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
+	unsigned tries = 0;
 	ssize_t n;
 
 	do
 		n = recvmsg(PRIV_FD_WARDEN, &msg, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && is_worth_a_try(&tries));
 	if (n != sizeof(*reply))
 		warden_is_gone(n);
 	if (reply->status && reply->why[0])
@@ -72,15 +89,27 @@ static int receive(struct priv_reply *reply, int *fds, unsigned fd_count)
 static int ask(const struct priv_request *request, struct priv_reply *reply,
 	       int *fds, unsigned fd_count)
 {
+	unsigned tries = 0;
 	ssize_t n;
 
 	do
 		n = send(PRIV_FD_WARDEN, request, sizeof(*request),
 			 MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && is_worth_a_try(&tries));
 	if (n != sizeof(*request))
 		warden_is_gone(n);
 	return receive(reply, fds, fd_count);
+}
+
+static struct priv_request request_of(uint32_t verb, uint32_t source,
+				      uint32_t interface, uint32_t lane,
+				      uint32_t count)
+{
+	return (struct priv_request){ .verb = verb,
+				      .source = source,
+				      .interface = interface,
+				      .lane = lane,
+				      .count = count };
 }
 
 static int ask_plainly(uint32_t verb, uint32_t source)
@@ -94,8 +123,8 @@ static int ask_plainly(uint32_t verb, uint32_t source)
 int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
 		     struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
-	const struct priv_request request = { PRIV_PACKET_OPEN, source,
-					      interface, lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_PACKET_OPEN, source, interface, lane, 0);
 
 	return ask(&request, reply, fds, 2);
 }
@@ -108,27 +137,28 @@ int priv_packet_start(uint32_t source)
 int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_PACKET_STATS, source,
-					      interface, lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_PACKET_STATS, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
 
 int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
-		      uint32_t users)
+		      const struct users *users)
 {
-	const struct priv_request request = { PRIV_PACKET_USERS, source,
-					      interface, lane, users };
+	struct priv_request request =
+		request_of(PRIV_PACKET_USERS, source, interface, lane, 0);
 	struct priv_reply reply;
 
+	request.users = *users;
 	return ask(&request, &reply, NULL, 0);
 }
 
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_PACKET_ERROR, source,
-					      interface, lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_PACKET_ERROR, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
@@ -136,8 +166,8 @@ int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
 		  uint64_t *size, int *fd)
 {
-	const struct priv_request request = { PRIV_XDP_UMEM, source, interface,
-					      lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_UMEM, source, interface, lane, 0);
 	struct priv_reply reply;
 	int err = ask(&request, &reply, fd, 1);
 
@@ -149,16 +179,16 @@ int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_open(uint32_t source, uint32_t interface, uint32_t lane,
 		  bool is_new, struct priv_reply *reply, int fds[PRIV_FDS_MAX])
 {
-	const struct priv_request request = { PRIV_XDP_OPEN, source, interface,
-					      lane, is_new };
+	const struct priv_request request =
+		request_of(PRIV_XDP_OPEN, source, interface, lane, is_new);
 
 	return ask(&request, reply, fds, 2);
 }
 
 int priv_xdp_close(uint32_t source, uint32_t interface)
 {
-	const struct priv_request request = { PRIV_XDP_CLOSE, source, interface,
-					      0, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_CLOSE, source, interface, 0, 0);
 	struct priv_reply reply;
 
 	return ask(&request, &reply, NULL, 0);
@@ -167,8 +197,8 @@ int priv_xdp_close(uint32_t source, uint32_t interface)
 int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
 		  uint32_t how, uint64_t *passed)
 {
-	const struct priv_request request = { PRIV_XDP_TAKE, source, interface,
-					      lane, how };
+	const struct priv_request request =
+		request_of(PRIV_XDP_TAKE, source, interface, lane, how);
 	struct priv_reply reply;
 	int err = ask(&request, &reply, NULL, 0);
 
@@ -180,8 +210,8 @@ int priv_xdp_take(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		   struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_XDP_STATS, source, interface,
-					      lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_STATS, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }
@@ -189,8 +219,8 @@ int priv_xdp_stats(uint32_t source, uint32_t interface, uint32_t lane,
 int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
 		  struct priv_reply *reply)
 {
-	const struct priv_request request = { PRIV_XDP_LINK, source, interface,
-					      lane, 0 };
+	const struct priv_request request =
+		request_of(PRIV_XDP_LINK, source, interface, lane, 0);
 
 	return ask(&request, reply, NULL, 0);
 }

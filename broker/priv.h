@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "users.h"
+
 #define PRIV_FDS_MAX 2
 #define PRIV_WHY_MAX 256
 
@@ -42,8 +44,8 @@ enum priv_verb {
 	PRIV_COMMIT,	      /* that one is the present one from now on */
 	PRIV_ABANDON,	      /* it is forgotten, and what was opened for it */
 	PRIV_START,	      /* which engine this is */
-	PRIV_PACKET_USERS,    /* count: captures on a lane; the next engine
-				 waits for as many */
+	PRIV_PACKET_USERS,    /* users: whose captures are on a lane; the next
+				 engine waits for them */
 	PRIV_VERBS,
 };
 
@@ -57,6 +59,7 @@ struct priv_request {
 	uint32_t interface; /* of the source */
 	uint32_t lane;	    /* of the interface */
 	uint32_t count;	    /* of pages; how */
+	struct users users;
 };
 
 enum priv_link { PRIV_LINK_UP, PRIV_LINK_DOWN, PRIV_LINK_GONE, PRIV_LINK_NEW };
@@ -76,8 +79,8 @@ struct priv_packet {
 	uint32_t block_size;
 	uint32_t link_type; /* LINKTYPE_ */
 	uint32_t mtu;
-	uint32_t is_kept; /* an engine before this one has read from it */
-	uint32_t users;	  /* of a kept one: captures that it had */
+	uint32_t is_kept;   /* an engine before this one has read from it */
+	struct users users; /* of a kept one: whose captures it had */
 };
 
 struct priv_reply {
@@ -125,7 +128,7 @@ int priv_packet_start(uint32_t source);
 int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
-		      uint32_t users);
+		      const struct users *users);
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,

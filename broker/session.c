@@ -423,7 +423,8 @@ static void read_message(struct session *session)
 	struct wire_msg msg;
 	int n = wire_recv(session->event.fd, &msg);
 
-	if (n == -EAGAIN)
+	/* Not there; or there still, and the kernel has no memory for it. */
+	if (n == -EAGAIN || n == -ENOMEM || n == -ENOBUFS)
 		return;
 	if (n == 0 || n == -ECONNRESET) {
 		session_close(session, NULL);

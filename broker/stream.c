@@ -298,5 +298,5 @@ void stream_ring(struct stream *stream)
 		return;
 	stream->has_changed = false;
 	for (sub = stream->subscriptions; sub; sub = sub->next)
-		subscription_ring(sub);
+		stream->has_changed |= !subscription_ring(sub);
 }

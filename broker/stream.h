@@ -89,7 +89,7 @@ void stream_collect(struct stream *stream);
 /* End of a burst: publishes, by one store for all captures. */
 void stream_publish(struct stream *stream);
 
-/* After all stores: wakes who sleeps. */
+/* After all stores: wakes who sleeps. Who could not be woken is owed it. */
 void stream_ring(struct stream *stream);
 
 /* Packet bytes start at multiples of this. */

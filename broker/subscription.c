@@ -6,6 +6,7 @@
  */
 #include "subscription.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -293,7 +294,12 @@ static void charge_ring(struct subscription *sub, uint64_t took)
 		sub->offence = "makes its doorbell slow";
 }
 
-static uint64_t time_bell(const struct subscription *sub, clockid_t clock)
+/*
+ * How long one took. @is_lost: there was no memory for it, so that nothing is
+ * on its way to who sleeps.
+ */
+static uint64_t time_bell(const struct subscription *sub, clockid_t clock,
+			  bool *is_lost)
 {
 	const struct nr_msg bell = {
 		.major = NR_ABI_MAJOR,
@@ -304,7 +310,9 @@ static uint64_t time_bell(const struct subscription *sub, clockid_t clock)
 	uint64_t start = clock_ns(clock);
 
 	/* EAGAIN: bells enough are waiting. EPIPE: the session will see it. */
-	(void)send(sub->bell, &bell, sizeof(bell), MSG_DONTWAIT | MSG_NOSIGNAL);
+	*is_lost = send(sub->bell, &bell, sizeof(bell),
+			MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+		   (errno == ENOBUFS || errno == ENOMEM);
 	return clock_ns(clock) - start;
 }
 
@@ -319,33 +327,39 @@ static uint64_t time_bell(const struct subscription *sub, clockid_t clock)
  * crowd of watchers has it at once again; who has not, pays a little, so that
  * it takes many in a short time.
  */
-static void send_bell(struct subscription *sub)
+static bool send_bell(struct subscription *sub)
 {
 	clockid_t clock =
 		sub->was_slow ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-	uint64_t took = time_bell(sub, clock), again;
+	bool is_lost, is_one_lost;
+	uint64_t took = time_bell(sub, clock, &is_lost), again;
 
-	sub->bells++;
+	if (is_lost)
+		return false;
 	if (took <= RING_SLOW_NS)
-		return;
-	again = time_bell(sub, CLOCK_THREAD_CPUTIME_ID);
+		return true;
+	again = time_bell(sub, CLOCK_THREAD_CPUTIME_ID, &is_one_lost);
 	if (again > RING_SLOW_NS)
 		charge_ring(sub, again + took);
 	else if (sub->was_slow)
 		charge_ring(sub, took < RING_CHANCE_NS ? took : RING_CHANCE_NS);
 	sub->was_slow = true;
+	return true;
 }
 
-void subscription_ring(struct subscription *sub)
+bool subscription_ring(struct subscription *sub)
 {
 	uint64_t armed = nr_return_armed(sub->page);
 
 	if (armed == sub->rung)
-		return;
+		return true;
+	if (!send_bell(sub))
+		return false;
+	sub->bells++;
 	sub->rung = armed;
 	sub->rung_ns = now_ns();
 	sub->rung_seq = stream_published_seq(sub->stream);
-	send_bell(sub);
+	return true;
 }
 
 uint64_t subscription_lost(const struct subscription *sub)

@@ -135,8 +135,11 @@ void subscription_miss(struct subscription *sub, uint64_t packets);
 /* Says that nothing follows, and why (NR_END_*). Once. */
 void subscription_end(struct subscription *sub, unsigned why);
 
-/* Wakes the capture if it sleeps and has not been woken since. */
-void subscription_ring(struct subscription *sub);
+/*
+ * Wakes the capture if it sleeps and has not been woken since. False: there was
+ * no memory to, and it sleeps on.
+ */
+bool subscription_ring(struct subscription *sub);
 
 /* Lost so far, the tail it is being refused included. */
 uint64_t subscription_lost(const struct subscription *sub);

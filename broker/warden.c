@@ -459,7 +459,6 @@ static int run_engines(struct warden *warden)
 int warden_run(struct warden_options *options)
 {
 	static struct warden warden;
-	struct stat st;
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -467,10 +466,6 @@ int warden_run(struct warden_options *options)
 	warden.options = options;
 	warden.signals = open_signals();
 	warden.quick_left = QUICK_MAX;
-	if (lstat(options->config->socket, &st) == 0) {
-		warden.socket_device = st.st_dev;
-		warden.socket_inode = st.st_ino;
-	}
 	for (int s = 0; s < SOURCES_MAX; s++)
 		for (int l = 0; l < LANES_MAX; l++)
 			warden.sockets[s][l].fd = warden.xdp_sockets[s][l].fd =

@@ -17,7 +17,8 @@ struct warden_options {
 	const struct config *config;
 	int config_fd;
 	int listener;
-	uid_t uid; /* of the engine */
+	struct stat socket_file; /* that clients connect to */
+	uid_t uid;		 /* of the engine */
 	gid_t gid;
 };
 

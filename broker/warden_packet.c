@@ -352,9 +352,11 @@ static void keep_lane(struct packet_socket *socket, bool has_served)
 	asroot_packet_stats(socket);
 	socket->before = socket->counts;
 	/* Killed while its captures came back, it knew of some only. */
-	if (has_served || socket->users > socket->wanted)
+	if (has_served)
 		socket->wanted = socket->users;
-	socket->users = 0;
+	else
+		users_raise(&socket->wanted, &socket->users);
+	memset(&socket->users, 0, sizeof(socket->users));
 }
 
 void asroot_packet_keep(const struct config_source *source,

@@ -16,8 +16,8 @@ struct packet_socket {
 	bool is_lent;  /* to this engine */
 	uint32_t anew; /* times it got another that only it saw the need of */
 	struct priv_packet ring;
-	uint32_t users;	 /* captures on it, as the engine says */
-	uint32_t wanted; /* as the engines before said: the next waits for */
+	struct users users;  /* captures on it, as the engine says */
+	struct users wanted; /* as those before said: the next waits for */
 	/* counted over all sockets this lane has had */
 	struct packet_counts {
 		uint64_t packets;

@@ -169,6 +169,7 @@ static struct redirect *load(const struct config_source *source,
 {
 	struct redirect *program = redirect__open();
 	uint32_t queues = 1;
+	int err;
 
 	if (!program)
 		return NULL;
@@ -187,14 +188,15 @@ static struct redirect *load(const struct config_source *source,
 				       BPF_F_XDP_DEV_BOUND_ONLY);
 		bpf_program__set_ifindex(program->progs.netring_bound, ifindex);
 	}
-	if (redirect__load(program)) {
-		int err = errno;
-
-		redirect__destroy(program);
-		errno = err;
-		return NULL;
-	}
-	return program;
+	err = -redirect__load(program);
+	/* libbpf could not find out whether maps can be mapped: nothing is. */
+	if (!err && !program->bss)
+		err = ENOMEM;
+	if (!err)
+		return program;
+	redirect__destroy(program);
+	errno = err;
+	return NULL;
 }
 
 static int try(struct redirection *redirection,

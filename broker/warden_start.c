@@ -399,7 +399,7 @@ static int open_up(const struct config *config, const char *path)
 }
 
 static int listen_on(const struct config *config,
-		     const struct sockaddr_un *address)
+		     const struct sockaddr_un *address, struct stat *file)
 {
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
 			0);
@@ -415,7 +415,9 @@ static int listen_on(const struct config *config,
 		close(fd);
 		return err;
 	}
-	err = open_up(config, address->sun_path);
+	err = lstat(address->sun_path, file) ? -errno : 0;
+	if (!err)
+		err = open_up(config, address->sun_path);
 	if (!err && listen(fd, 128))
 		err = -errno;
 	if (!err)
@@ -449,7 +451,7 @@ static int take_turn(const char *socket_path)
 	return fd;
 }
 
-int start_listener(const struct config *config)
+int start_listener(const struct config *config, struct stat *file)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int err, turn;
@@ -460,7 +462,7 @@ int start_listener(const struct config *config)
 	turn = take_turn(config->socket);
 	err = clear_way(&address);
 	if (err == 0)
-		err = listen_on(config, &address);
+		err = listen_on(config, &address, file);
 	if (turn >= 0)
 		close(turn);
 	if (err == -EADDRINUSE)

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "config.h"
@@ -38,8 +39,9 @@ int start_user(const struct config *config, uid_t *uid, gid_t *gid);
 
 /*
  * The listening socket, in a directory made for it. Says which broker is in
- * the way if one is. Returns the descriptor, or -1 after a message.
+ * the way if one is. @file: what clients connect to, as it was made. Returns
+ * the descriptor, or -1 after a message.
  */
-int start_listener(const struct config *config);
+int start_listener(const struct config *config, struct stat *file);
 
 #endif

@@ -23,6 +23,7 @@
 
 #define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
 #define RINGS_ANEW_MAX 3       /* of a lane, but for its lanes' own words */
+#define SEND_TRIES 100	       /* of an answer, 1 ms apart */
 /* Between two readings of the configuration. Who asks sooner waits. */
 #define RELOAD_PERIOD_NS 50000000
 
@@ -37,10 +38,11 @@ uint64_t warden_clock_ns(clockid_t clock)
 void warden_unlink(const struct warden *warden)
 {
 	const char *path = warden->options->config->socket;
+	const struct stat *ours = &warden->options->socket_file;
 	struct stat st;
 
-	if (lstat(path, &st) == 0 && st.st_dev == warden->socket_device &&
-	    st.st_ino == warden->socket_inode)
+	if (lstat(path, &st) == 0 && st.st_dev == ours->st_dev &&
+	    st.st_ino == ours->st_ino)
 		unlink(path);
 }
 
@@ -195,14 +197,14 @@ static int asroot_stats(struct warden *warden,
 	return err;
 }
 
-/* Whatever it says: it only makes the next engine wait for so many. */
+/* Whatever it says: it only makes the next engine wait for them. */
 static int asroot_users(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
 {
 	(void)reply;
 	(void)fds;
-	requested_lane(warden, request)->users = request->count;
+	requested_lane(warden, request)->users = request->users;
 	return 0;
 }
 
@@ -453,6 +455,19 @@ static const struct verb {
 	[PRIV_PACKET_USERS] = { asroot_users, false },
 };
 
+/* As sendmsg(); tried again while it is the kernel that has no memory. */
+static ssize_t send_patiently(int socket, const struct msghdr *msg)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	unsigned tries = 0;
+	ssize_t n;
+
+	while ((n = sendmsg(socket, msg, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 &&
+	       (errno == ENOBUFS || errno == ENOMEM) && ++tries < SEND_TRIES)
+		nanosleep(&pause, NULL);
+	return n;
+}
+
 static void send_reply(struct warden *warden, const struct priv_reply *reply,
 		       const int *fds, unsigned fd_count)
 {
@@ -478,9 +493,8 @@ static void send_reply(struct warden *warden, const struct priv_reply *reply,
 	 * would wait for ever, or for what the warden has done already. Ours
 	 * reads each answer: the warden waits for none that doesn't.
 	 */
-	if (sendmsg(warden->engine_socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) <
-		    0 &&
-	    errno != EPIPE && errno != ECONNRESET) {
+	if (send_patiently(warden->engine_socket, &msg) < 0 && errno != EPIPE &&
+	    errno != ECONNRESET) {
 		log_error("cannot answer the engine: %s: it is killed",
 			  strerror(errno));
 		kill(warden->engine, SIGKILL);

@@ -33,8 +33,6 @@ struct warden {
 	bool was_told;	      /* the engine, to stop */
 	uint64_t stop_ns;     /* until then it may take, CLOCK_MONOTONIC */
 	uint64_t reloaded_ns; /* the last time */
-	dev_t socket_device;  /* of the file that clients connect to */
-	ino_t socket_inode;
 	uint32_t pages_made;
 	uint32_t restarts;   /* engines that have died */
 	uint64_t died_ns;    /* the last one, since the epoch */

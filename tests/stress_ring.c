@@ -3,7 +3,8 @@
  * One lane and several captures at full speed, the broker's code on one side
  * and the library's on the other: every packet is what it must be, sequence
  * numbers and gaps add up, and whoever sleeps is woken. First as processes, as
- * in life; then as threads on one mapping, where ThreadSanitizer sees a race.
+ * in life, with arena and ring mapped from what the broker hands out,
+ * read-only; then as threads on one mapping, where ThreadSanitizer sees a race.
  *
  * A lost wake-up shows when nothing comes after it: again and again the lane
  * stops until every capture has read all that it may. One capture is hostile:
@@ -16,6 +17,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,7 +84,8 @@ struct consumer {
 
 	/* the lane's */
 	struct subscription sub;
-	struct nr_ring *ring;
+	struct region region;
+	struct nr_ring *ring; /* in that */
 	struct nr_return *page;
 	int sockets[2]; /* the lane's end, the consumer's */
 
@@ -520,7 +523,9 @@ static void world_init(void)
 
 		consumer->manner = &manners[c];
 		consumer->random = 1000003u + (uint64_t)c;
-		consumer->ring = shared(NR_RING_SIZE);
+		if (region_new(&consumer->region, "ring", REGION_ALIGN, true))
+			fail("no ring");
+		consumer->ring = (void *)consumer->region.base;
 		consumer->page = shared(sizeof(struct nr_return));
 		consumer->capture.break_fd = eventfd(0, EFD_NONBLOCK);
 		if (consumer->capture.break_fd < 0 ||
@@ -538,11 +543,28 @@ static void world_deinit(void)
 		close(consumer->capture.break_fd);
 		close(consumer->sockets[0]);
 		close(consumer->sockets[1]);
-		munmap(consumer->ring, NR_RING_SIZE);
+		region_free(&consumer->region);
 		munmap(consumer->page, sizeof(struct nr_return));
 	}
 	munmap(world.consumers, CONSUMERS * sizeof(*world.consumers));
 	arena_free(world.arena);
+}
+
+/* In place of the lane's mapping: what is attached knows its address. */
+static void map_what_is_handed_out(const struct region *region)
+{
+	if (mmap(region->base, region->size, PROT_READ, MAP_SHARED | MAP_FIXED,
+		 region->fd, 0) != region->base)
+		fail("cannot map what the broker hands out");
+}
+
+__attribute__((noreturn)) static void process_main(struct consumer *consumer)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	map_what_is_handed_out(&world.arena->region);
+	map_what_is_handed_out(&consumer->region);
+	consumer_main(consumer);
+	_exit(0);
 }
 
 static void as_processes(double seconds)
@@ -555,11 +577,8 @@ static void as_processes(double seconds)
 	world_init();
 	for (int c = 0; c < CONSUMERS; c++) {
 		pids[c] = fork();
-		if (pids[c] == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			consumer_main(&world.consumers[c]);
-			_exit(0);
-		}
+		if (pids[c] == 0)
+			process_main(&world.consumers[c]);
 	}
 	produce(seconds);
 	for (int c = 0; c < CONSUMERS; c++)

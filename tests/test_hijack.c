@@ -101,16 +101,23 @@ static int status_of_open(int socket, pid_t engine, uint32_t lane)
 	return status_of(socket, engine, &request);
 }
 
+/* What each lane is given without a reason that the warden sees. */
+static unsigned given_anew(int socket, pid_t engine)
+{
+	unsigned given = 0;
+
+	for (unsigned i = 0; i < 40; i++)
+		given += status_of_open(socket, engine, i % 2) == 0;
+	return given;
+}
+
 Test(hijack, gets_a_few_sockets_and_no_more)
 {
 	pid_t engine = broker_engine(&live.broker);
 	int socket = take_socket(engine);
-	unsigned given = 0;
 
 	kill(engine, SIGSTOP);
-	for (unsigned i = 0; i < 40; i++)
-		given += status_of_open(socket, engine, i % 2) == 0;
-	cr_assert_eq(given, 2 * (2 + 3));
+	cr_assert_eq(given_anew(socket, engine), 2 * (2 + 3));
 	cr_assert_eq(status_of_open(socket, engine, 0), -EPERM);
 	/* It has gone, and another comes: the warden sees it. */
 	network_run(&live.network,
@@ -197,6 +204,53 @@ Test(hijack, asks_for_nothing_that_is_no_request)
 	check_surprise(two, sizeof(two[0]) - 1, "length");
 	check_surprise(two, sizeof(two[0]) + 1, "length");
 	check_surprise(two, sizeof(two), "length");
+	live_stop(&live);
+}
+
+/* One that was taken over leaves nothing of its own to the next, less either.
+ */
+Test(hijack, leaves_the_next_engine_as_many_sockets)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		pid_t engine = broker_engine(&live.broker);
+		int socket = take_socket(engine);
+
+		kill(engine, SIGSTOP);
+		cr_assert_eq(given_anew(socket, engine), 2 * (2 + 3));
+		close(socket);
+		kill(engine, SIGKILL);
+		eventually(broker_said_times(&live.broker, "serving") == i + 2);
+	}
+	live_stop(&live);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Each is a parser that the warden starts, and waits for. */
+Test(hijack, has_the_configuration_read_twenty_times_a_second_at_most)
+{
+	const struct priv_request request = { .verb = PRIV_RELOAD };
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+	int64_t start_ms = now_ms();
+	struct priv_reply reply;
+
+	kill(engine, SIGSTOP);
+	for (unsigned i = 0; i < 11; i++) {
+		cr_assert(ask_as(socket, engine, &request));
+		cr_assert_eq(recv(socket, &reply, sizeof(reply), 0),
+			     sizeof(reply));
+		cr_assert_eq(reply.status, 0);
+	}
+	cr_assert_geq(now_ms() - start_ms, 10 * 50);
+	kill(engine, SIGCONT);
+	close(socket);
 	live_stop(&live);
 }
 

@@ -7,11 +7,14 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct command c, other;
@@ -234,6 +237,76 @@ Test(socket, is_not_taken_from_a_broker_that_lives)
 				 socket_path),
 		     0);
 	cr_assert_eq(lines_of(other.out, NULL), 10);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+}
+
+/* When it was made: of a file that is gone another may have the inode. */
+static int64_t birth_of_socket(void)
+{
+	struct stat st;
+
+	cr_assert_eq(lstat(socket_path, &st), 0);
+	return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+/* Somebody has removed it, and another serves there. */
+Test(socket, of_another_broker_is_not_removed_at_the_end)
+{
+	static struct command next;
+	int64_t birth;
+
+	serve(&c);
+	cr_assert_eq(unlink(socket_path), 0);
+	serve(&next);
+	birth = birth_of_socket();
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+	cr_assert_eq(birth_of_socket(), birth);
+	cr_assert_eq(command_run(&other, "netring --socket %s list",
+				 socket_path),
+		     0, "%s", other.err);
+	kill(next.pid, SIGTERM);
+	cr_assert_eq(command_wait(&next), 0, "%s", next.err);
+	cr_assert_not(is_there(socket_path));
+}
+
+/* Has opened the directory: to lock it, and for nothing else. */
+static bool waits_for_turn(pid_t pid)
+{
+	return command_run(&other, "ls -l /proc/%d/fd | grep -q -- '-> %s$'",
+			   (int)pid, test_dir()) == 0;
+}
+
+/*
+ * Brokers that start at once: the one that has the turn may have found what is
+ * left over, and be about to replace it. Whoever just keeps the turn stops
+ * none.
+ */
+Test(socket, is_taken_over_by_one_broker_at_a_time)
+{
+	int turn = open(test_dir(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int64_t birth;
+	time_t since;
+
+	serve(&c);
+	kill(c.pid, SIGKILL);
+	command_wait(&c);
+	birth = birth_of_socket();
+	cr_assert_eq(flock(turn, LOCK_EX), 0);
+	command_start(&c, geteuid(), "exec netringd -r %s --socket %s",
+		      trace_path, socket_path);
+	eventually(waits_for_turn(c.pid));
+	since = time(NULL);
+	for (unsigned ms = 0; ms < 200; ms++) {
+		cr_assert_eq(birth_of_socket(), birth);
+		sleep_ms(1);
+	}
+	eventually(command_run(&other, "netring --socket %s list",
+			       socket_path) == 0);
+	cr_assert_neq(birth_of_socket(), birth);
+	cr_assert_leq(time(NULL) - since, 5);
+	close(turn);
 	kill(c.pid, SIGTERM);
 	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
 }
