@@ -31,12 +31,16 @@ static void sleep_ns(uint64_t ns)
  */
 #define GATHER_MIN 64
 
-static uint64_t gather_until(const struct lane *lane)
+/* ns; 0: no packets are on their way. */
+static uint64_t gather_time(const struct lane *lane, uint64_t now)
 {
+	uint64_t each = lane->source->gather_ns, took = now - lane->woke_ns;
+	uint64_t least = each / 4;
+
 	if (lane->awake_packets < GATHER_MIN ||
 	    lane->awake_packets > lane->source->can_wait)
 		return 0;
-	return lane->woke_ns + lane->source->gather_ns;
+	return took < each - least ? each - took : least;
 }
 
 static bool wait_for_events(struct lane *lane)
@@ -67,15 +71,15 @@ static void wait_for_time(struct lane *lane)
 bool lane_rest(struct lane *lane)
 {
 	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
-	uint64_t now = now_ns(), until = gather_until(lane);
+	uint64_t gather = gather_time(lane, now_ns());
 	bool has_failed = false;
 
 	if (lane_is_idle(lane))
 		ppoll(&mailbox, 1, NULL, NULL);
 	else if (lane->owns_epoll)
 		wait_for_time(lane);
-	else if (until > now)
-		sleep_ns(until - now);
+	else if (gather > 0)
+		sleep_ns(gather);
 	else
 		has_failed = wait_for_events(lane);
 	lane->woke_ns = lane->turn_ns = now_ns();
