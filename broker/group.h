@@ -39,12 +39,11 @@ struct flow_group {
 	uint8_t table[GROUP_SLOTS]; /* index in members */
 };
 
-static inline struct stream *group_stream(const struct flow_group *group,
-					  uint32_t flow_hash)
+/* Index of the member that has the flow. */
+static inline uint8_t group_owner(const struct flow_group *group,
+				  uint32_t flow_hash)
 {
-	uint32_t slot = flow_hash >> (32 - GROUP_BITS);
-
-	return &group->members[group->table[slot]]->stream;
+	return group->table[flow_hash >> (32 - GROUP_BITS)];
 }
 
 /*

@@ -143,16 +143,20 @@ static void settle_all(const struct lane *lane)
 
 /*
  * A wake-up takes the lane as long as a few hundred packets, and a consumer
- * that is faster than the lane would ask for one each burst. While bursts
- * follow each other it has one in so many ns, and before the lane sleeps.
+ * that is faster than the lane would ask for one each burst. While many come
+ * it has one in so many ns: where they gather first, they are late by a part
+ * of that anyway. Before the lane sleeps for good it rings all.
  */
 #define RING_EACH_NS 50000
+#define RING_EACH_GATHERED_NS 200000
 
 static void ring_now_and_then(struct lane *lane)
 {
-	uint64_t now = now_ns();
+	uint64_t now = now_ns(), each = RING_EACH_NS;
 
-	if (now - lane->rang_ns < RING_EACH_NS)
+	if (lane->source->gather_ns)
+		each = RING_EACH_GATHERED_NS;
+	if (now - lane->rang_ns < each)
 		return;
 	lane->rang_ns = now;
 	ring_all(lane);
@@ -323,8 +327,11 @@ static void *lane_thread(void *arg)
 		}
 		if (lane->must_stop)
 			break;
-		ring_all(lane);
-		if (owes_bell(lane))
+		if (lane_lets_gather(lane))
+			ring_now_and_then(lane);
+		else
+			ring_all(lane);
+		if (owes_bell(lane) && !lane_lets_gather(lane))
 			ring_again(lane);
 		else if (lane_rest(lane))
 			source_has_failed(lane, false);

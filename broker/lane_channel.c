@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "flow.h"
+#include "lane_append.h"
 #include "log.h"
 
 static bool is_used(const struct lane_channel *channel)
@@ -224,113 +224,6 @@ void lane_channel_remove(struct lane_channel *channel, struct subscription *sub)
 		unlink_stream(channel, &channel->broadcast);
 }
 
-/* How much of a packet the channel shows. */
-static inline uint32_t cut(const struct lane_channel *channel,
-			   const struct packet *packet)
-{
-	uint32_t caplen = packet->caplen;
-	uint32_t snaplen = channel->config->snaplen;
-
-	if (channel->config->headers_only)
-		caplen = flow_headers(packet->data, caplen, channel->link_type);
-	if (snaplen && caplen > snaplen)
-		caplen = snaplen;
-	return caplen;
-}
-
-/* A hash of what is cut off would tell of it: made of what is shown. */
-static void append_cut(const struct lane_channel *channel,
-		       struct stream *stream, const struct packet *packet,
-		       uint32_t caplen)
-{
-	struct packet shown = *packet;
-
-	shown.flow_hash = flow_hash(packet->data, caplen, channel->link_type);
-	stream_append(stream, &shown, caplen);
-}
-
-static inline void append_copied(const struct lane_channel *channel,
-				 struct stream *stream,
-				 const struct packet *packet)
-{
-	uint32_t caplen = cut(channel, packet);
-
-	if (caplen < packet->caplen && caplen == channel->config->snaplen)
-		append_cut(channel, stream, packet, caplen);
-	else
-		stream_append(stream, packet, caplen);
-}
-
-static inline void append(const struct lane_channel *channel,
-			  struct stream *stream, const struct packet *packet)
-{
-	if (channel->arena->frames)
-		stream_append_loaned(stream, packet, 1);
-	else
-		append_copied(channel, stream, packet);
-}
-
-/* Indices of the packets that pass the filter. */
-struct passing {
-	uint32_t count;
-	uint16_t index[BURST_MAX];
-};
-
-static void filter_burst(const struct lane_channel *channel,
-			 const struct burst *burst, struct passing *passing)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < burst->count; i++) {
-		const struct packet *packet = &burst->packets[i];
-
-		passing->index[n] = (uint16_t)i;
-		n += !channel->filter ||
-		     filter_passes(channel->filter, packet->data,
-				   packet->caplen, packet->wirelen);
-	}
-	passing->count = channel->filter_is_unfit ? 0 : n;
-}
-
-static void append_all(struct lane_channel *channel, const struct burst *burst)
-{
-	const struct config_channel *config = channel->config;
-	struct stream *stream = &channel->broadcast;
-
-	if (channel->arena->frames)
-		stream_append_loaned(stream, burst->packets, burst->count);
-	else if (!config->headers_only && !config->snaplen)
-		stream_append_whole(stream, burst->packets, burst->count);
-	else
-		for (uint32_t i = 0; i < burst->count; i++)
-			append_copied(channel, stream, &burst->packets[i]);
-}
-
-static void append_passing(struct lane_channel *channel,
-			   const struct burst *burst,
-			   const struct passing *passing)
-{
-	for (uint32_t i = 0; i < passing->count; i++) {
-		const struct packet *packet =
-			&burst->packets[passing->index[i]];
-
-		append(channel, &channel->broadcast, packet);
-	}
-}
-
-static void append_group(struct lane_channel *channel,
-			 const struct flow_group *group,
-			 const struct burst *burst,
-			 const struct passing *passing)
-{
-	for (uint32_t i = 0; i < passing->count; i++) {
-		const struct packet *packet =
-			&burst->packets[passing->index[i]];
-
-		append(channel, group_stream(group, packet->flow_hash), packet);
-	}
-}
-
 static void count(struct lane_channel *channel, uint64_t seen, uint64_t passed)
 {
 	struct nr_arena *header = channel->arena->header;
@@ -388,25 +281,12 @@ void lane_channel_miss(struct lane_channel *channel, uint64_t packets)
 void lane_channel_append(struct lane_channel *channel,
 			 const struct burst *burst, const struct frames *frames)
 {
-	struct passing passing;
-	const struct flow_group *group;
-
 	if (!is_used(channel) || channel->is_retired ||
 	    (channel->arena->frames && channel->arena->frames != frames))
 		return;
 	if (burst->link_type != channel->link_type)
 		follow_link_type(channel, burst->link_type);
-	if (!channel->filter && !channel->filter_is_unfit && !channel->groups) {
-		append_all(channel, burst);
-		count(channel, burst->count, burst->count);
-		return;
-	}
-	filter_burst(channel, burst, &passing);
-	if (channel->broadcast.subscription_count > 0)
-		append_passing(channel, burst, &passing);
-	for (group = channel->groups; group; group = group->next)
-		append_group(channel, group, burst, &passing);
-	count(channel, burst->count, passing.count);
+	count(channel, burst->count, lane_append(channel, burst));
 }
 
 static bool pool_has(const struct lane_channel *channel, uint32_t blocks)
@@ -439,7 +319,7 @@ bool lane_channel_has_room(const struct lane_channel *channel,
 	if (burst->link_type != channel->link_type)
 		return false;
 	for (uint32_t i = 0; i < burst->count; i++)
-		bytes += cut(channel, &burst->packets[i]);
+		bytes += lane_append_shows(channel, &burst->packets[i]);
 	for (stream = channel->streams; stream; stream = stream->next)
 		if (!stream_fits(stream, burst->count, bytes) &&
 		    !stream_has_room(stream, &pool))

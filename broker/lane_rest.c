@@ -31,15 +31,18 @@ static void sleep_ns(uint64_t ns)
  */
 #define GATHER_MIN 64
 
-/* ns; 0: no packets are on their way. */
+bool lane_lets_gather(const struct lane *lane)
+{
+	return lane->awake_packets >= GATHER_MIN &&
+	       lane->awake_packets <= lane->source->can_wait &&
+	       lane->source->gather_ns > 0 && !lane_is_idle(lane);
+}
+
 static uint64_t gather_time(const struct lane *lane, uint64_t now)
 {
 	uint64_t each = lane->source->gather_ns, took = now - lane->woke_ns;
 	uint64_t least = each / 4;
 
-	if (lane->awake_packets < GATHER_MIN ||
-	    lane->awake_packets > lane->source->can_wait)
-		return 0;
 	return took < each - least ? each - took : least;
 }
 
@@ -71,15 +74,14 @@ static void wait_for_time(struct lane *lane)
 bool lane_rest(struct lane *lane)
 {
 	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
-	uint64_t gather = gather_time(lane, now_ns());
 	bool has_failed = false;
 
 	if (lane_is_idle(lane))
 		ppoll(&mailbox, 1, NULL, NULL);
 	else if (lane->owns_epoll)
 		wait_for_time(lane);
-	else if (gather > 0)
-		sleep_ns(gather);
+	else if (lane_lets_gather(lane))
+		sleep_ns(gather_time(lane, now_ns()));
 	else
 		has_failed = wait_for_events(lane);
 	lane->woke_ns = lane->turn_ns = now_ns();

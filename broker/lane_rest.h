@@ -9,6 +9,9 @@
  * made it. */
 #define LANE_MAILBOX_EVENT 0
 
+/* Whether it would sleep for a short time only, as more are on their way. */
+bool lane_lets_gather(const struct lane *lane);
+
 /*
  * Without packets: sleeps until there are some, or a command. Returns whether
  * the source has an error.

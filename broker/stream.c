@@ -165,8 +165,8 @@ static struct nr_record *next_record(const struct stream *stream)
 }
 
 /* As many as the open block has records for. */
-static void append_loaned(struct stream *stream, const struct packet *packets,
-			  uint32_t count)
+static void append_loaned(struct stream *stream,
+			  const struct packet *const *packets, uint32_t count)
 {
 	struct arena *arena = stream->arena;
 	struct frames *frames = arena->frames;
@@ -176,7 +176,7 @@ static void append_loaned(struct stream *stream, const struct packet *packets,
 
 	named += stream->appended;
 	for (uint32_t i = 0; i < count; i++) {
-		const struct packet *packet = &packets[i];
+		const struct packet *packet = packets[i];
 		uint64_t offset = (uint64_t)(packet->data - frames->base);
 
 		named[i] = frames_at(frames, offset);
@@ -190,8 +190,8 @@ static void append_loaned(struct stream *stream, const struct packet *packets,
 	arena->named_count[stream->block_index] = (uint16_t)stream->appended;
 }
 
-void stream_append_loaned(struct stream *stream, const struct packet *packets,
-			  uint32_t count)
+void stream_append_loaned(struct stream *stream,
+			  const struct packet *const *packets, uint32_t count)
 {
 	uint32_t records = stream->arena->frames->records, n;
 
@@ -219,8 +219,9 @@ static inline uint8_t *place(const uint8_t *front, const uint8_t *back,
 }
 
 /* Returns how many of them the open block had room for. */
-static uint32_t append_whole(struct stream *stream,
-			     const struct packet *packets, uint32_t count)
+static uint32_t append_copied(struct stream *stream,
+			      const struct packet *const *packets,
+			      uint32_t count)
 {
 	const struct arena *arena = stream->arena;
 	struct nr_record *record = next_record(stream);
@@ -230,7 +231,7 @@ static uint32_t append_whole(struct stream *stream,
 	uint64_t bytes = 0;
 
 	for (i = 0; i < count; i++) {
-		const struct packet *packet = &packets[i];
+		const struct packet *packet = packets[i];
 		uint32_t caplen = packet->caplen < most ? packet->caplen : most;
 
 		at = place((uint8_t *)&record[i], back, caplen);
@@ -248,25 +249,16 @@ static uint32_t append_whole(struct stream *stream,
 	return i;
 }
 
-void stream_append_whole(struct stream *stream, const struct packet *packets,
-			 uint32_t count)
+void stream_append(struct stream *stream, const struct packet *const *packets,
+		   uint32_t count)
 {
 	uint32_t n;
 
-	while ((n = append_whole(stream, packets, count)) < count) {
+	while ((n = append_copied(stream, packets, count)) < count) {
 		packets += n;
 		count -= n;
 		stream_turn_over(stream, stream->link_type);
 	}
-}
-
-void stream_append(struct stream *stream, const struct packet *packet,
-		   uint32_t caplen)
-{
-	struct packet cut = *packet;
-
-	cut.caplen = caplen;
-	stream_append_whole(stream, &cut, 1);
 }
 
 void stream_publish(struct stream *stream)

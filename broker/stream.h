@@ -96,18 +96,20 @@ void stream_ring(struct stream *stream);
 #define STREAM_ALIGN 16
 
 /* Appends packets by naming the frames that they lie in. */
-void stream_append_loaned(struct stream *stream, const struct packet *packets,
-			  uint32_t count);
-
-/* Appends copies of packets: of each as much as a block holds. */
-void stream_append_whole(struct stream *stream, const struct packet *packets,
-			 uint32_t count);
+void stream_append_loaned(struct stream *stream,
+			  const struct packet *const *packets, uint32_t count);
 
 /*
- * Appends the first @caplen bytes of a packet. Nothing beyond them is read,
- * nothing but the record and them is written.
+ * Appends copies of packets: of each caplen bytes, or as many as a block holds.
+ * Nothing beyond them is read, nothing but the records and them is written.
  */
-void stream_append(struct stream *stream, const struct packet *packet,
-		   uint32_t caplen);
+void stream_append(struct stream *stream, const struct packet *const *packets,
+		   uint32_t count);
+
+static inline void stream_append_one(struct stream *stream,
+				     const struct packet *packet)
+{
+	stream_append(stream, &packet, 1);
+}
 
 #endif

@@ -377,7 +377,7 @@ static void burst(uint32_t count)
 	for (uint32_t i = 0; i < count; i++) {
 		struct packet packet = packet_of(stream_seq(&world.stream));
 
-		stream_append(&world.stream, &packet, packet.caplen);
+		stream_append_one(&world.stream, &packet);
 	}
 	stream_publish(&world.stream);
 	stream_ring(&world.stream);

@@ -311,7 +311,7 @@ static void stream_burst(struct world *world, uint32_t s, uint32_t count)
 	for (uint32_t i = 0; i < count; i++) {
 		struct packet packet = packet_of(world, s, stream_seq(stream));
 
-		stream_append(stream, &packet, packet.caplen);
+		stream_append_one(stream, &packet);
 	}
 	stream_publish(stream);
 }

@@ -345,7 +345,7 @@ static void burst(struct input *in)
 					       .caplen = size,
 					       .wirelen = size };
 
-		stream_append(&stream, &packet, size);
+		stream_append_one(&stream, &packet);
 	}
 	stream_publish(&stream);
 	stream_ring(&stream);
