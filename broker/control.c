@@ -275,7 +275,13 @@ int control_init(struct control *control, const struct config *config)
 	}
 	control->fds_max = most_fds();
 	control->counters_due_ns = control_now_ns() + COUNTERS_PERIOD_NS;
-	err = add_sources(control);
+	return 0;
+}
+
+int control_open(struct control *control)
+{
+	int err = add_sources(control);
+
 	return err ? err : add_channels(control);
 }
 

@@ -108,12 +108,17 @@ struct control {
 uint64_t control_now_ns(void);
 
 /*
- * Prepares everything for @config but starts nothing. Messages are logged.
+ * Prepares everything for @config but opens nothing of it. Messages are logged.
  * Returns 0 or -errno; control_deinit() in any case.
  */
 int control_init(struct control *control, const struct config *config);
 void control_deinit(struct control *control);
 
+/*
+ * Opens the sources, and reads what a file starts with: from in the sandbox.
+ * Messages are logged. Returns 0 or -errno.
+ */
+int control_open(struct control *control);
 /* Starts the lanes. 0 or -errno. */
 int control_start(struct control *control);
 /*

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * The engine: takes its configuration from the warden, makes itself
- * untraceable, opens its sources, serves.
+ * untraceable, locks itself in, and only then opens its sources, as what is in
+ * them (a file's bytes) is not to be trusted. Then it serves.
  */
 #include "engine.h"
 
@@ -69,15 +70,19 @@ static int ask_which(struct control *control)
 	return err;
 }
 
+static int lock_in(const struct control *control)
+{
+	int err = sandbox_enter(control->has_privilege);
+
+	if (err)
+		log_error("engine: cannot lock itself in: %s", strerror(-err));
+	return err;
+}
+
 static void serve(struct control *control, const struct config *config)
 {
-	int err = sandbox_enter();
+	int err = control_start(control);
 
-	if (err) {
-		log_error("engine: cannot lock itself in: %s", strerror(-err));
-		return;
-	}
-	err = control_start(control);
 	if (err) {
 		log_error("engine: cannot start a lane: %s", strerror(-err));
 		return;
@@ -105,6 +110,10 @@ int engine_run(void)
 	err = ask_which(control);
 	if (!err)
 		err = control_init(control, config);
+	if (!err)
+		err = lock_in(control);
+	if (!err)
+		err = control_open(control);
 	if (!err) {
 		serve(control, config);
 		control_stop(control);

@@ -16,6 +16,13 @@ void lane_sched_prepare(const struct config *config);
 /* The calling thread goes to normal priority, for good. */
 void lane_sched_normal(void);
 
+/*
+ * For the whole process: a thread that spins at SCHED_FIFO for seconds goes to
+ * normal priority, and who evades that ends the process. A lane sees sooner
+ * that it is busy for long. Before the sandbox. Returns 0 or -errno.
+ */
+int lane_sched_limit(void);
+
 /* By the lane's thread: CPU and priority as configured, or as is good for it.
  */
 void lane_sched_start(struct lane *lane);

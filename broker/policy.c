@@ -3,15 +3,13 @@
 #include "policy.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "flow.h"
 #include "log.h"
+#include "priv.h"
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
@@ -36,22 +34,6 @@ static int read_groups(struct peer *peer, int socket)
 	return 0;
 }
 
-static void read_comm(struct peer *peer)
-{
-	char path[64];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)peer->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	n = read(fd, peer->comm, sizeof(peer->comm) - 1);
-	close(fd);
-	if (n > 0 && peer->comm[n - 1] == '\n')
-		peer->comm[n - 1] = '\0';
-}
-
 int peer_init(struct peer *peer, int socket, uid_t owner)
 {
 	struct ucred cred;
@@ -71,7 +53,8 @@ int peer_init(struct peer *peer, int socket, uid_t owner)
 		peer_deinit(peer);
 		return err;
 	}
-	read_comm(peer);
+	/* No file is to be had here. One that has gone has no name. */
+	(void)priv_process_name(peer->pid, peer->comm);
 	log_escape(peer->comm_text, sizeof(peer->comm_text), peer->comm,
 		   strlen(peer->comm));
 	return 0;

@@ -243,6 +243,18 @@ int priv_replay_open(uint32_t source, int *fd)
 	return ask(&request, &reply, fd, 1);
 }
 
+int priv_process_name(pid_t pid, char name[PRIV_NAME_MAX])
+{
+	const struct priv_request request = { .verb = PRIV_PROCESS_NAME,
+					      .count = (uint32_t)pid };
+	struct priv_reply reply;
+	int err = ask(&request, &reply, NULL, 0);
+
+	if (!err)
+		memcpy(name, reply.name, PRIV_NAME_MAX);
+	return err;
+}
+
 int priv_start(struct priv_reply *reply)
 {
 	const struct priv_request request = { .verb = PRIV_START };

@@ -10,11 +10,13 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "users.h"
 
 #define PRIV_FDS_MAX 2
 #define PRIV_WHY_MAX 256
+#define PRIV_NAME_MAX 16 /* of a process: the kernel's TASK_COMM_LEN */
 
 /*
  * Sources are named by their index in the configuration. That of the one which
@@ -46,6 +48,7 @@ enum priv_verb {
 	PRIV_START,	      /* which engine this is */
 	PRIV_PACKET_USERS,    /* users: whose captures are on a lane; the next
 				 engine waits for them */
+	PRIV_PROCESS_NAME,    /* count: a pid; what it calls itself */
 	PRIV_VERBS,
 };
 
@@ -58,7 +61,7 @@ struct priv_request {
 	uint32_t source;    /* index in the configuration */
 	uint32_t interface; /* of the source */
 	uint32_t lane;	    /* of the interface */
-	uint32_t count;	    /* of pages; how */
+	uint32_t count;	    /* of pages; how; a pid */
 	struct users users;
 };
 
@@ -118,6 +121,7 @@ struct priv_reply {
 			int32_t error;	/* what SO_ERROR said */
 			uint32_t state; /* enum priv_link */
 		} link;
+		char name[PRIV_NAME_MAX]; /* terminated; bytes of any value */
 	};
 };
 
@@ -145,6 +149,7 @@ int priv_xdp_link(uint32_t source, uint32_t interface, uint32_t lane,
 		  struct priv_reply *reply);
 int priv_return_pages(uint32_t count, int *fd);
 int priv_replay_open(uint32_t source, int *fd);
+int priv_process_name(pid_t pid, char name[PRIV_NAME_MAX]);
 int priv_start(struct priv_reply *reply);
 int priv_ready(void);
 int priv_reload(int *fd, bool *is_refused);

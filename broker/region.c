@@ -8,9 +8,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <linux/memfd.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -30,11 +30,13 @@
 #endif
 
 static int proc_fd = -1;
+static int meminfo_fd = -1;
 
 int region_init(void)
 {
 	if (proc_fd >= 0)
 		return 0;
+	meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
 	proc_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return proc_fd < 0 ? -errno : 0;
 }
@@ -63,17 +65,15 @@ static void *map_aligned(int fd, size_t size, int prot)
 
 uint64_t region_memory_available(void)
 {
-	FILE *file = fopen("/proc/meminfo", "re");
-	unsigned long long kb = ULLONG_MAX >> 10;
-	char line[128];
+	static const char key[] = "MemAvailable:";
+	char text[512] = ""; /* it is the third line */
+	const char *at;
 
-	if (!file)
+	/* As of now: each reading from its start makes it anew. */
+	if (pread(meminfo_fd, text, sizeof(text) - 1, 0) < 0)
 		return UINT64_MAX;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
-			break;
-	fclose(file);
-	return (uint64_t)kb << 10;
+	at = strstr(text, key);
+	return at ? strtoull(at + sizeof(key) - 1, NULL, 10) << 10 : UINT64_MAX;
 }
 
 /* Allocates every page of @fd, so that no later write can fail or wait. */

@@ -20,8 +20,8 @@ struct region {
 };
 
 /*
- * Opens /proc/self/fd while the process still can: descriptors are reopened
- * read-only through it. Returns 0 or -errno.
+ * Opens while the process still can what it needs of /proc: descriptors are
+ * reopened read-only through /proc/self/fd. Returns 0 or -errno.
  */
 int region_init(void);
 

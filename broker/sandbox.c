@@ -13,12 +13,17 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "config.h"
+#include "lane_sched.h"
 #include "log.h"
+
+#define THREADS_MAX (2 * CONFIG_SOURCES_MAX * NR_LANES_MAX + 64)
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define IS_SANITIZED 1
@@ -29,12 +34,11 @@
 /* Allowed with any argument. A test knows of each who makes it. */
 static const int calls[] = {
 	/* memory */
-	SCMP_SYS(brk), SCMP_SYS(mmap), SCMP_SYS(munmap), SCMP_SYS(mprotect),
-	SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(memfd_create),
-	SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(fchmod),
+	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
+	SCMP_SYS(memfd_create), SCMP_SYS(ftruncate), SCMP_SYS(fchmod),
 	/* descriptors */
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(pread64),
-	SCMP_SYS(close), SCMP_SYS(newfstatat), SCMP_SYS(eventfd2),
+	SCMP_SYS(close), SCMP_SYS(fstat), SCMP_SYS(eventfd2),
 	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait),
 	SCMP_SYS(poll), SCMP_SYS(ppoll),
 	/* clients and warden: on connections that there are */
@@ -43,9 +47,7 @@ static const int calls[] = {
 	/* threads and time */
 	SCMP_SYS(futex), SCMP_SYS(set_robust_list), SCMP_SYS(rseq),
 	SCMP_SYS(gettid), SCMP_SYS(getpid), SCMP_SYS(clock_gettime),
-	SCMP_SYS(clock_nanosleep), SCMP_SYS(sched_getaffinity),
-	SCMP_SYS(sched_setaffinity), SCMP_SYS(sched_getscheduler),
-	SCMP_SYS(sched_setscheduler), SCMP_SYS(rt_sigaction),
+	SCMP_SYS(clock_nanosleep), SCMP_SYS(rt_sigaction),
 	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
 	SCMP_SYS(restart_syscall), SCMP_SYS(sysinfo), SCMP_SYS(exit),
 	SCMP_SYS(exit_group), SCMP_SYS(tgkill), /* abort(): itself, or it has
@@ -54,15 +56,73 @@ static const int calls[] = {
 
 /* What a sanitizer's run time does besides; leak checks fork and trace. */
 static const int sanitizer_calls[] = {
-	SCMP_SYS(clone),       SCMP_SYS(ptrace),      SCMP_SYS(wait4),
-	SCMP_SYS(prctl),       SCMP_SYS(kill),	      SCMP_SYS(readlink),
-	SCMP_SYS(readlinkat),  SCMP_SYS(getdents64),  SCMP_SYS(getdents),
-	SCMP_SYS(open),	       SCMP_SYS(openat),      SCMP_SYS(getuid),
-	SCMP_SYS(getppid),     SCMP_SYS(prlimit64),   SCMP_SYS(stat),
-	SCMP_SYS(pipe2),       SCMP_SYS(access),      SCMP_SYS(getrusage),
-	SCMP_SYS(personality), SCMP_SYS(sigaltstack), SCMP_SYS(sched_yield),
-	SCMP_SYS(getrandom),   SCMP_SYS(fstat),	      SCMP_SYS(nanosleep),
-	SCMP_SYS(geteuid),     SCMP_SYS(lseek),
+	SCMP_SYS(clone),
+	SCMP_SYS(ptrace),
+	SCMP_SYS(wait4),
+	SCMP_SYS(prctl),
+	SCMP_SYS(kill),
+	SCMP_SYS(readlink),
+	SCMP_SYS(readlinkat),
+	SCMP_SYS(getdents64),
+	SCMP_SYS(getdents),
+	SCMP_SYS(open),
+	SCMP_SYS(openat),
+	SCMP_SYS(getuid),
+	SCMP_SYS(getppid),
+	SCMP_SYS(prlimit64),
+	SCMP_SYS(stat),
+	SCMP_SYS(pipe2),
+	SCMP_SYS(access),
+	SCMP_SYS(getrusage),
+	SCMP_SYS(personality),
+	SCMP_SYS(sigaltstack),
+	SCMP_SYS(sched_yield),
+	SCMP_SYS(getrandom),
+	SCMP_SYS(newfstatat),
+	SCMP_SYS(nanosleep),
+	SCMP_SYS(geteuid),
+	SCMP_SYS(lseek),
+	SCMP_SYS(sched_getaffinity),
+};
+
+/* Other bits of an int are not looked at by the kernel. */
+#define EXACTLY UINT32_MAX
+#define NOT_THOSE(bits) (UINT32_MAX & ~(uint32_t)(bits))
+#define NEW_WORLDS                                                             \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |         \
+	 CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
+/* Allowed only where these bits of an argument have this value. */
+static const struct {
+	int call;
+	unsigned argument;
+	uint64_t mask;
+	uint64_t value;
+} forms[] = {
+	/* what is loaded is all that will ever run */
+	{ SCMP_SYS(mmap), 2, PROT_EXEC, 0 },
+	{ SCMP_SYS(mprotect), 2, PROT_EXEC, 0 },
+	/* memory is made; nothing punches a hole */
+	{ SCMP_SYS(fallocate), 1, EXACTLY, 0 },
+	/* what is handed out, to open it read-only; by no path, see below */
+	{ SCMP_SYS(openat), 2, NOT_THOSE(O_CLOEXEC), O_RDONLY },
+	/* seals; and assert() asks whether stderr is there */
+	{ SCMP_SYS(fcntl), 1, EXACTLY, F_ADD_SEALS },
+	{ SCMP_SYS(fcntl), 1, EXACTLY, F_GETFL },
+	{ SCMP_SYS(fcntl), 1, EXACTLY, F_GETFD },
+	/* what a client has not read yet */
+	{ SCMP_SYS(ioctl), 1, EXACTLY, SIOCOUTQ },
+	/* bells go to the peer; an address would make it a choice */
+	{ SCMP_SYS(sendto), 4, UINT64_MAX, 0 },
+	/* threads, never processes */
+	{ SCMP_SYS(clone), 0,
+	  CLONE_THREAD | CLONE_PTRACE | CLONE_UNTRACED | NEW_WORLDS,
+	  CLONE_THREAD },
+	/* of who asks */
+	{ SCMP_SYS(sched_getaffinity), 0, EXACTLY, 0 },
+	{ SCMP_SYS(sched_setaffinity), 0, EXACTLY, 0 },
+	{ SCMP_SYS(sched_getscheduler), 0, EXACTLY, 0 },
+	{ SCMP_SYS(sched_setscheduler), 0, EXACTLY, 0 },
 };
 
 static int allow_all(scmp_filter_ctx filter, const int *list, size_t count)
@@ -74,41 +134,19 @@ static int allow_all(scmp_filter_ctx filter, const int *list, size_t count)
 	return err;
 }
 
-/* Allowed only in the form that the engine uses. */
 static int allow_forms(scmp_filter_ctx filter)
 {
-	int err;
+	int err = 0;
 
-	/* Threads, never processes. clone3 hides its flags: libc then takes
-	 * the older call. */
-	err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
-			       SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD,
-				       CLONE_THREAD));
+	for (size_t i = 0; i < sizeof(forms) / sizeof(*forms) && !err; i++)
+		err = seccomp_rule_add(
+			filter, SCMP_ACT_ALLOW, forms[i].call, 1,
+			SCMP_CMP64(forms[i].argument, SCMP_CMP_MASKED_EQ,
+				   forms[i].mask, forms[i].value));
+	/* It hides its flags: libc then takes the older call. */
 	if (!err)
 		err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS),
 				       SCMP_SYS(clone3), 0);
-	/* Bells go to the peer; an address would make it a choice. */
-	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto),
-				       1, SCMP_A4(SCMP_CMP_EQ, 0, 0));
-	/* in /proc: what is handed out, to open it read-only; peers' names */
-	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat),
-				       1,
-				       SCMP_A2(SCMP_CMP_MASKED_EQ,
-					       O_ACCMODE | O_CREAT, O_RDONLY));
-	/* what a client has not read yet */
-	if (!err)
-		err = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl),
-				       1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ, 0));
-	for (int command = 0; !err && command < 3; command++) {
-		static const uint64_t commands[] = { F_ADD_SEALS, F_GETFL,
-						     F_GETFD };
-
-		err = seccomp_rule_add(
-			filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-			SCMP_A1(SCMP_CMP_EQ, commands[command], 0));
-	}
 	return err;
 }
 
@@ -136,33 +174,19 @@ static int enter_seccomp(void)
 
 /* --------------------------------------------------------------- Landlock */
 
-static int allow_reading(int ruleset, const char *path)
-{
-	struct landlock_path_beneath_attr rule = {
-		.allowed_access = LANDLOCK_ACCESS_FS_READ_FILE,
-		.parent_fd = open(path, O_PATH | O_CLOEXEC),
-	};
-	int err;
-
-	if (rule.parent_fd < 0)
-		return -errno;
-	err = syscall(SYS_landlock_add_rule, ruleset,
-		      LANDLOCK_RULE_PATH_BENEATH, &rule, 0) ?
-		      -errno :
-		      0;
-	close(rule.parent_fd);
-	return err;
-}
-
+/*
+ * No file can be opened by a path. What Landlock leaves is what no path leads
+ * to: memory files, which are reopened by their number in /proc/self/fd.
+ */
 static int enter_landlock(void)
 {
-	/* All rights of the first version: everything but reading is gone. */
+	/* All rights of the first version, and no exception. */
 	struct landlock_ruleset_attr attr = {
 		.handled_access_fs = (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1,
 	};
 	int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr,
 				   sizeof(attr), 0);
-	int err;
+	int err = 0;
 
 	if (ruleset < 0 && (errno == ENOSYS || errno == EOPNOTSUPP)) {
 		log_warn("this kernel has no Landlock for the engine");
@@ -170,19 +194,38 @@ static int enter_landlock(void)
 	}
 	if (ruleset < 0)
 		return -errno;
-	err = allow_reading(ruleset, "/proc");
-	if (!err && syscall(SYS_landlock_restrict_self, ruleset, 0))
+	if (syscall(SYS_landlock_restrict_self, ruleset, 0))
 		err = -errno;
 	close(ruleset);
 	return err;
 }
 
-int sandbox_enter(void)
+/* ----------------------------------------------------------------- limits */
+
+/*
+ * No thread that spins, and no core file. Of threads as many as two
+ * configurations have lanes, beside each other while one follows the other, and
+ * some. They are counted by user, so only where that is the engine's own.
+ * Nothing bounds memory: how much arenas need is for clients to say, and memory
+ * files can be had by the thousand. That is what a control group is for.
+ */
+static int enter_limits(bool has_own_user)
 {
-	int err = 0;
+	const struct rlimit threads = { THREADS_MAX, THREADS_MAX };
+	const struct rlimit none = { 0, 0 };
+
+	if ((has_own_user && setrlimit(RLIMIT_NPROC, &threads)) ||
+	    setrlimit(RLIMIT_CORE, &none))
+		return -errno;
+	return lane_sched_limit();
+}
+
+int sandbox_enter(bool has_own_user)
+{
+	int err = enter_limits(has_own_user);
 
 	/* A leak check reads the program's own files. */
-	if (!IS_SANITIZED)
+	if (!err && !IS_SANITIZED)
 		err = enter_landlock();
 	return err ? err : enter_seccomp();
 }

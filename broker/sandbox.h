@@ -3,11 +3,14 @@
 #ifndef NETRINGD_SANDBOX_H
 #define NETRINGD_SANDBOX_H
 
+#include <stdbool.h>
+
 /*
  * From here on no thread of this process can make a call that is not on the
- * list, and no file is to be had but to read in /proc. For good.
+ * list, no file is to be had, and no code but what is loaded runs. For good.
+ * @has_own_user: nothing else has its uid, so threads can be counted.
  * Returns 0 or -errno; where the kernel has no Landlock, a warning is logged.
  */
-int sandbox_enter(void);
+int sandbox_enter(bool has_own_user);
 
 #endif

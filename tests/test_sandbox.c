@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <linux/if_packet.h>
 #include <linux/memfd.h>
 #include <linux/sockios.h>
+#include <pthread.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -27,6 +29,7 @@
 
 #include "calls.h"
 #include "command.h"
+#include "config.h"
 #include "ledger.h"
 #include "live.h"
 #include "region.h"
@@ -62,7 +65,7 @@ static int attempt(void *data)
 	setrlimit(RLIMIT_CORE, &none);
 	/* As the warden leaves it; and it has said what there was to say. */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || region_init() ||
-	    sandbox_enter())
+	    sandbox_enter(true))
 		return 200;
 	if (syscall(a->number, a->args[0], a->args[1], a->args[2], a->args[3],
 		    a->args[4], a->args[5]) >= 0)
@@ -84,6 +87,10 @@ static struct sockaddr_ll to_interface = { .sll_family = AF_PACKET,
 #name, SYS_##name, { __VA_ARGS__ }, KILLS                      \
 	}
 #define WORD(text) (long)(uintptr_t)(text)
+#define THREAD (CLONE_VM | CLONE_SIGHAND | CLONE_THREAD)
+
+/* For calls to write to. */
+static uint8_t page[4096] __attribute__((aligned(4096)));
 
 static const struct attempt forbidden[] = {
 	CALL(socket, AF_PACKET, SOCK_RAW, 0),
@@ -103,6 +110,19 @@ static const struct attempt forbidden[] = {
 	CALL(fcntl, 0, F_DUPFD, 0),
 	CALL(fcntl, 0, F_SETFL, 0),
 	CALL(fcntl, 0, F_SETOWN, 1),
+	CALL(mmap, 0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+	     -1, 0),
+	CALL(mmap, 0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+	     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+	CALL(mprotect, WORD(&page), 4096, PROT_READ | PROT_EXEC),
+	CALL(mprotect, WORD(&page), 4096, PROT_WRITE | PROT_EXEC),
+	CALL(pkey_mprotect, WORD(&page), 4096, PROT_READ | PROT_EXEC, -1),
+	CALL(fallocate, 0, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 1),
+	CALL(fcntl, 0, F_SETLEASE, F_RDLCK),
+	CALL(fcntl, 0, F_NOTIFY, 1),
+	CALL(sched_setscheduler, 1, SCHED_FIFO, 0),
+	CALL(sched_getscheduler, 1),
+	CALL(sched_setaffinity, 1, 0, 0),
 	CALL(openat2, AT_FDCWD, WORD("/etc/passwd"), 0, 0),
 	CALL(creat, WORD("/nonesuch/x"), 0600),
 	CALL(unlink, WORD("/nonesuch/x")),
@@ -157,12 +177,28 @@ static const struct attempt forbidden[] = {
 	CALL(inotify_init1, 0),
 	CALL(fanotify_init, 0, 0),
 #ifndef __SANITIZE_ADDRESS__ /* whose run time does these */
+	CALL(sched_getaffinity, 1, 0, 0),
 	CALL(open, WORD("/etc/passwd"), O_RDONLY),
 	CALL(openat, AT_FDCWD, WORD("/etc/passwd"), O_WRONLY),
+	CALL(openat, AT_FDCWD, WORD("/nonesuch/x"), O_RDWR),
 	CALL(openat, AT_FDCWD, WORD("/nonesuch/x"), O_RDONLY | O_CREAT, 0600),
+	CALL(openat, AT_FDCWD, WORD("/nonesuch/x"), O_RDONLY | O_TRUNC),
+	CALL(openat, AT_FDCWD, WORD("/etc/shadow"), O_PATH),
+	CALL(openat, AT_FDCWD, WORD("/tmp"), O_RDONLY | O_TMPFILE, 0600),
+	CALL(openat, AT_FDCWD, WORD("/proc"), O_RDONLY | O_DIRECTORY),
+	CALL(newfstatat, AT_FDCWD, WORD("/root"), WORD(&page), 0),
+	CALL(newfstatat, AT_FDCWD, WORD("/root"), WORD(&page), AT_EMPTY_PATH),
+	CALL(stat, WORD("/root"), WORD(&page)),
+	CALL(lstat, WORD("/root"), WORD(&page)),
+	CALL(access, WORD("/root"), 0),
 	CALL(kill, 1, 0),
 	CALL(ptrace, 0, 0, 0, 0),
 	CALL(clone, SIGCHLD, 0, 0, 0, 0),
+	CALL(clone, CLONE_VM | CLONE_VFORK | SIGCHLD, 0, 0, 0, 0),
+	CALL(clone, THREAD | CLONE_NEWUSER, 0, 0, 0, 0),
+	CALL(clone, THREAD | CLONE_NEWNET, 0, 0, 0, 0),
+	CALL(clone, THREAD | CLONE_PTRACE, 0, 0, 0, 0),
+	CALL(prlimit64, 0, RLIMIT_RTTIME, WORD(&page), 0),
 	CALL(prctl, PR_SET_DUMPABLE, 1),
 	CALL(prlimit64, 1, 0, 0, 0),
 	CALL(readlink, WORD("/proc/self/exe"), 0, 0),
@@ -214,7 +250,23 @@ Test(sandbox, gives_nothing_to_who_makes_the_calls_it_has)
 		  EACCES },
 		{ "list processes",
 		  SYS_openat,
-		  { AT_FDCWD, WORD("/proc"), O_RDONLY | O_DIRECTORY },
+		  { AT_FDCWD, WORD("/proc"), O_RDONLY },
+		  EACCES },
+		{ "read another's command line",
+		  SYS_openat,
+		  { AT_FDCWD, WORD("/proc/1/cmdline"), O_RDONLY },
+		  EACCES },
+		{ "read its own state",
+		  SYS_openat,
+		  { AT_FDCWD, WORD("/proc/self/status"), O_RDONLY },
+		  EACCES },
+		{ "read the network's connections",
+		  SYS_openat,
+		  { AT_FDCWD, WORD("/proc/net/tcp"), O_RDONLY | O_CLOEXEC },
+		  EACCES },
+		{ "leave by its root",
+		  SYS_openat,
+		  { AT_FDCWD, WORD("/proc/self/root/etc/passwd"), O_RDONLY },
 		  EACCES },
 #endif
 	};
@@ -223,6 +275,68 @@ Test(sandbox, gives_nothing_to_who_makes_the_calls_it_has)
 	for (size_t i = 0; i < sizeof(useless) / sizeof(useless[0]); i++)
 		cr_expect_eq(attempt_as(UID, &useless[i]), useless[i].err, "%s",
 			     useless[i].name);
+}
+
+/* ----------------------------------------------------------------- its limits
+ */
+
+static int spin_for_ever(void *data)
+{
+	const struct sched_param urgent = { .sched_priority = 1 };
+	bool *is_deaf = data;
+
+	must(sched_setscheduler(0, SCHED_FIFO, &urgent) == 0);
+	must(setresuid(UID, UID, UID) == 0);
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	must(region_init() == 0 && sandbox_enter(true) == 0);
+	if (*is_deaf)
+		signal(SIGXCPU, SIG_IGN);
+	while (sched_getscheduler(0) == SCHED_FIFO)
+		;
+	return 7;
+}
+
+Test(sandbox, lets_no_thread_spin_at_real_time_priority)
+{
+	bool is_deaf = false;
+
+	need_root();
+	cr_assert_eq(child_wait(child_start(0, spin_for_ever, &is_deaf)), 7);
+	is_deaf = true;
+	cr_assert_eq(child_wait(child_start(0, spin_for_ever, &is_deaf)),
+		     256 + SIGKILL);
+}
+
+static void *sleep_for_ever(void *data)
+{
+	for (;;)
+		usleep(1000000);
+	return data;
+}
+
+/* Exit status: whether there was an end to it. */
+static int start_threads(void *data)
+{
+	pthread_attr_t small;
+	pthread_t thread;
+	int count = 0;
+
+	(void)data;
+	must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	must(region_init() == 0 && sandbox_enter(true) == 0);
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 65536);
+	while (count < 2000 &&
+	       pthread_create(&thread, &small, sleep_for_ever, NULL) == 0)
+		count++;
+	/* What two configurations can have at most must fit. */
+	return count >= 2 * CONFIG_SOURCES_MAX * NR_LANES_MAX && count < 2000;
+}
+
+Test(sandbox, has_threads_enough_and_an_end_of_them)
+{
+	need_root();
+	cr_assert_eq(child_wait(child_start(UID, start_threads, NULL)), 1);
 }
 
 /* ------------------------------------------------------------- what is on it
@@ -234,7 +348,8 @@ static bool is_allowed(long number)
 	static const long forms[][6] = {
 		{ -1, -1, -1, -1, -1, -1 }, { 0, 0, 0, 0, 0, 0 },
 		{ -1, F_ADD_SEALS },	    { -1, SIOCOUTQ },
-		{ -1, -1, O_RDONLY },
+		{ CLONE_THREAD },	    { -1, -1, O_RDONLY },
+		{ 0, 0, -1, 0, 0, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
@@ -288,10 +403,10 @@ static const struct {
 	{ SYS_sigaltstack, "sanitizer" },
 	{ SYS_sched_yield, "sanitizer" },
 	{ SYS_getrandom, "sanitizer" },
-	{ SYS_fstat, "sanitizer" },
 	{ SYS_nanosleep, "sanitizer" },
 	{ SYS_geteuid, "sanitizer" },
 	{ SYS_lseek, "sanitizer" },
+	{ SYS_newfstatat, "sanitizer" },
 #endif
 };
 
@@ -313,6 +428,8 @@ struct record {
 	bool is_fcntl[4096];
 	bool is_recorded[65536]; /* by thread */
 	bool is_in_sandbox;
+	bool is_read_early; /* a file of packets, outside of the sandbox */
+	bool is_read;
 	pid_t engine;
 	char strange_path[256]; /* one that it opened, and should not */
 };
@@ -335,29 +452,55 @@ static void check_path(struct record *record, const struct call *call)
 	close(fd);
 	/*
 	 * The other way is by a number, in a directory of its own. Where libc
-	 * counts CPUs it is denied, and has another way.
+	 * counts CPUs it is denied, twice, and has another way.
 	 */
-	if (strncmp(name, "/proc/", 6) == 0 || (int)call->args[0] != AT_FDCWD ||
+	if ((int)call->args[0] != AT_FDCWD ||
 	    strcmp(name, "/sys/devices/system/cpu/online") == 0 ||
-	    record->strange_path[0])
+	    strcmp(name, "/proc/stat") == 0 || record->strange_path[0])
 		return;
 	strcpy(record->strange_path, name);
+}
+
+/* Whether it reads a file of packets, or maps it. */
+static bool is_reading(const struct call *call)
+{
+	uint64_t fd = call->number == SYS_mmap ? call->args[4] : call->args[0];
+	char path[64], target[256] = "";
+
+	if (call->number != SYS_read && call->number != SYS_pread64 &&
+	    call->number != SYS_readv && call->number != SYS_preadv &&
+	    call->number != SYS_mmap)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", call->thread, (int)fd);
+	return readlink(path, target, sizeof(target) - 1) > 0 &&
+	       strstr(target, "trace.pcap");
+}
+
+/* Whether this is the call that the sandbox begins with, or one behind it. */
+static bool is_inside(struct record *record, const struct call *call)
+{
+	/* With a filter: libseccomp asks first what there is. */
+	if (call->number == SYS_seccomp && call->args[0] == 1 && call->args[2])
+		record->is_in_sandbox = true;
+	return record->is_in_sandbox;
 }
 
 static int look_at(const struct call *call, void *data)
 {
 	struct record *record = data;
 
-	/* With a filter: libseccomp asks first what there is. */
-	if (call->number == SYS_seccomp && call->args[0] == 1 && call->args[2])
+	/* By descriptor: so the warden starts it, and nobody anything else. */
+	if (call->number == SYS_execveat)
 		record->engine = process_of(call->thread);
 	if (record->engine == 0 || process_of(call->thread) != record->engine)
 		return 0;
-	if (call->number == SYS_seccomp) {
-		record->is_in_sandbox = true;
-		return 0;
+	if (is_reading(call)) {
+		record->is_read = true;
+		record->is_read_early |= !record->is_in_sandbox;
 	}
-	if (!record->is_in_sandbox || call->number >= CALL_NUMBERS)
+	if (!is_inside(record, call) || call->number == SYS_seccomp)
+		return 0;
+	if (call->number >= CALL_NUMBERS)
 		return 0;
 	record->is_used[call->number] = true;
 	if (call->number == SYS_fcntl && call->args[1] < 4096)
@@ -571,7 +714,8 @@ Test(sandbox, allows_what_the_engine_does_and_nothing_else)
 	live_through();
 	broker_stop(&live.broker);
 	calls_end(&record.calls);
-	cr_assert(record.is_in_sandbox);
+	cr_assert(record.is_in_sandbox && record.is_read);
+	cr_expect_not(record.is_read_early, "a file is parsed before seccomp");
 	cr_expect_str_eq(record.strange_path, "");
 	cr_expect(record.is_fcntl[F_ADD_SEALS]);
 	check_list(&record);

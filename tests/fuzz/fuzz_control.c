@@ -139,6 +139,9 @@ static int serve(const struct priv_request *request, struct priv_reply *reply)
 		fd = memfd_create("fuzz", MFD_CLOEXEC);
 		assert(write(fd, "fuzz:1: wrong\n", 14) == 14);
 		return fd;
+	case PRIV_PROCESS_NAME:
+		memcpy(reply->name, "fuzz\033\n", 7);
+		return -1;
 	case PRIV_COMMIT:
 	case PRIV_ABANDON:
 		return -1;

@@ -452,6 +452,7 @@ static bool is_allowed(const struct priv_request *request)
 	case PRIV_READY:
 	case PRIV_RELOAD:
 	case PRIV_ABANDON:
+	case PRIV_PROCESS_NAME:
 		return true;
 	case PRIV_COMMIT:
 		return warden.next;
