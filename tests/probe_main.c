@@ -254,6 +254,27 @@ static long try_send(void)
 	return send(nr_capture_fd(capture), "x", 1, MSG_DONTWAIT);
 }
 
+static long outcome_of(void *memory)
+{
+	return memory == MAP_FAILED ? -1 : 0;
+}
+
+#define ALL_RIGHTS (PROT_READ | PROT_WRITE | PROT_EXEC)
+
+static long try_write_code(void)
+{
+	return outcome_of(mmap(NULL, 4096, ALL_RIGHTS,
+			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+static long try_change_code(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return mprotect(page, 4096, ALL_RIGHTS);
+}
+
 static const struct {
 	const char *name;
 	long (*run)(void);
@@ -293,6 +314,8 @@ static const struct {
 	{ "exec-again", try_exec_again, true },
 	{ "exec-at", try_exec_at, true },
 	{ "exec-descriptor", try_exec_descriptor, true },
+	{ "write-code", try_write_code, false },
+	{ "change-code", try_change_code, false },
 	{ "filter", try_filter, true },
 	{ "filter-prctl", try_filter_prctl, true },
 };

@@ -25,7 +25,7 @@
 #define FOREVER "rate = 5000\nloop = yes\n"
 /* What a sanitizer's run time does that the jail forbids. */
 #define ASAN "ASAN_OPTIONS=detect_leaks=0:disable_coredump=0 "
-#define RUN ASAN "exec netring run "
+#define RUN ASAN "exec netring run --env LD_LIBRARY_PATH "
 
 TestSuite(run, .timeout = 120);
 
@@ -157,6 +157,8 @@ static const struct {
 	{ "exec-again", "EPERM", NULL },
 	{ "exec-at", "ENOSYS", NULL },
 	{ "exec-descriptor", "ENOSYS", NULL },
+	{ "write-code", "EPERM", "ok" },
+	{ "change-code", "EPERM", "ok" },
 	{ "filter", "EPERM", NULL },
 	{ "filter-prctl", "EPERM", NULL },
 };
@@ -251,6 +253,7 @@ static void check_process(pid_t pid, uid_t uid)
 {
 	static const char *const sets[] = { "CapInh:", "CapPrm:", "CapEff:",
 					    "CapAmb:" };
+	static struct command look;
 	char process[16];
 
 	snprintf(process, sizeof(process), "%d", pid);
@@ -261,6 +264,13 @@ static void check_process(pid_t pid, uid_t uid)
 	cr_assert_eq(status_of(pid, "Seccomp:", 10), 2);
 	cr_assert_eq(status_of(pid, "SigIgn:", 16), 0);
 	cr_assert_neq(network_of(process), network_of("self"));
+	cr_assert_eq(
+		command_run(&look,
+			    "grep -c '^Max \\(processes\\|core file size\\)"
+			    " *0 *0 ' /proc/%d/limits",
+			    pid),
+		0);
+	cr_assert_str_eq(look.out, "2\n");
 }
 
 Test(run, as_a_user_has_no_right_and_no_network)
@@ -287,6 +297,28 @@ Test(run, by_a_user_has_no_right_and_no_network)
 	check_process(c.pid, UID);
 	kill(c.pid, SIGKILL);
 	cr_assert_eq(command_wait(&c), 256 + SIGKILL);
+	broker_stop(&broker);
+}
+
+Test(run, leaves_of_the_environment_what_a_program_needs)
+{
+	static const char *const kept[] = { "PATH=",	"HOME=/nonesuch\n",
+					    "TZ=UTC\n", "LC_TIME=C\n",
+					    "LANG=C\n", "NETRING_CAPTURE=" };
+
+	serve("");
+	command_start(&c, UID,
+		      "export SECRET_TOKEN=abc LANGUAGE=de LD_BIND_NOW=1 "
+		      "MORE=1 MORE_OF_IT=2 HOME=/nonesuch TZ=UTC LC_TIME=C "
+		      "LANG=C; " RUN "trace --env MORE --env nonesuch -- env");
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		cr_assert(has(c.out, kept[i]));
+	cr_assert(has(c.out, "MORE=1\n"));
+	cr_assert_not(strstr(c.out, "SECRET") || strstr(c.out, "LANGUAGE") ||
+			      strstr(c.out, "BIND") ||
+			      strstr(c.out, "MORE_OF_IT"),
+		      "%s", c.out);
 	broker_stop(&broker);
 }
 
@@ -351,7 +383,7 @@ Test(run, as_somebody_else_is_for_root)
 #define SMALL_WORLD                                                            \
 	"unshare -U -r sh -c 'echo 0 >/proc/sys/user/max_user_namespaces; "    \
 	"exec setpriv --bounding-set=-sys_admin --inh-caps=-all "              \
-	"netring run trace %s -- netring-sensor'"
+	"netring run --env LD_LIBRARY_PATH trace %s -- netring-sensor'"
 
 Test(run, says_what_to_do_where_there_is_no_other_network)
 {

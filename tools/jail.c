@@ -24,7 +24,9 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -146,9 +148,7 @@ int jail_allow_command(int jail, int command)
 static const int calls[] = {
 	/* memory */
 	SCMP_SYS(brk),
-	SCMP_SYS(mmap),
 	SCMP_SYS(munmap),
-	SCMP_SYS(mprotect),
 	SCMP_SYS(mremap),
 	SCMP_SYS(madvise),
 	/* what is open */
@@ -225,6 +225,14 @@ static const struct {
 } forms[] = {
 #define NOT_TO_WRITE (O_ACCMODE | O_CREAT | O_TRUNC), O_RDONLY
 #define EXACTLY UINT64_MAX
+#define WRITE_AND_RUN (PROT_WRITE | PROT_EXEC)
+	/* libraries are loaded; nothing is to run that can be written */
+	{ SCMP_SYS(mmap), 2, WRITE_AND_RUN, 0 },
+	{ SCMP_SYS(mmap), 2, WRITE_AND_RUN, PROT_WRITE },
+	{ SCMP_SYS(mmap), 2, WRITE_AND_RUN, PROT_EXEC },
+	{ SCMP_SYS(mprotect), 2, WRITE_AND_RUN, 0 },
+	{ SCMP_SYS(mprotect), 2, WRITE_AND_RUN, PROT_WRITE },
+	{ SCMP_SYS(mprotect), 2, WRITE_AND_RUN, PROT_EXEC },
 	{ SCMP_SYS(open), 1, NOT_TO_WRITE },
 	{ SCMP_SYS(openat), 2, NOT_TO_WRITE },
 	/* what nr_capture_open_inherited() looks at, and close-on-exec */
@@ -317,6 +325,16 @@ static int drop_capabilities(void)
 	return 0;
 }
 
+/* No process beside it, should seccomp have a hole; no packets on a disk. */
+static int set_limits(void)
+{
+	const struct rlimit none = { 0, 0 };
+
+	return setrlimit(RLIMIT_NPROC, &none) || setrlimit(RLIMIT_CORE, &none) ?
+		       -errno :
+		       0;
+}
+
 int jail_enter(int jail)
 {
 	pthread_t thread;
@@ -327,6 +345,8 @@ int jail_enter(int jail)
 	err = -pthread_create(&thread, NULL, open_door, NULL);
 	if (!err)
 		err = drop_capabilities();
+	if (!err)
+		err = set_limits();
 	if (!err && syscall(SYS_landlock_restrict_self, jail, 0))
 		err = -errno;
 	if (err)

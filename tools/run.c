@@ -24,6 +24,7 @@ struct values {
 	const char *user;
 	const char *group;
 	struct option_list read;
+	struct option_list env;
 	uint64_t wait_ms;
 	bool no_netns;
 };
@@ -37,6 +38,8 @@ static const struct option_spec options[] = {
 	  "with that group; default: the user's" },
 	{ "read", 0, OPTION_LIST, AT(read), 0, 0, "PATH",
 	  "it may read PATH and what is below; several times" },
+	{ "env", 0, OPTION_LIST, AT(env), 0, 0, "NAME",
+	  "it gets that variable, too; several times" },
 	{ "wait", 0, OPTION_SECONDS, AT(wait_ms), 0, 86400000, "SECONDS",
 	  "wait for broker and channel to appear" },
 	{ "no-netns", 0, OPTION_FLAG, AT(no_netns), 0, 0, NULL,
@@ -227,6 +230,55 @@ static void descriptors_close(void)
 		close(fd);
 }
 
+/* ------------------------------------------------------------- environment */
+
+static bool has_name(const char *variable, const char *name)
+{
+	size_t length = strlen(name);
+
+	return strncmp(variable, name, length) == 0 && variable[length] == '=';
+}
+
+/* What a program needs; captures are among it. */
+static bool is_needed(const char *variable)
+{
+	static const char *const names[] = { "PATH", "HOME", "LANG", "TZ",
+					     "TERM" };
+	static const char *const starts[] = {
+		"LC_",
+		"NETRING_",
+#ifdef __SANITIZE_ADDRESS__
+		"ASAN_OPTIONS=",
+		"UBSAN_OPTIONS=",
+#endif
+	};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (has_name(variable, names[i]))
+			return true;
+	for (size_t i = 0; i < sizeof(starts) / sizeof(*starts); i++)
+		if (strncmp(variable, starts[i], strlen(starts[i])) == 0)
+			return true;
+	return false;
+}
+
+/* Other variables may hold what is no business of who parses packets. */
+static void environment_reduce(const struct option_list *more)
+{
+	char **to = environ;
+
+	for (char **from = environ; from && *from; from++) {
+		bool stays = is_needed(*from);
+
+		for (unsigned i = 0; i < more->count && !stays; i++)
+			stays = has_name(*from, more->values[i]);
+		if (stays)
+			*to++ = *from;
+	}
+	if (to)
+		*to = NULL;
+}
+
 /* Who may not leave it as it is does so behind the attach, see run_prepare().
  */
 static enum status leave_network(int err)
@@ -271,6 +323,7 @@ __attribute__((noreturn)) static void run_become(struct run *run)
 	signal(SIGPIPE, SIG_DFL);
 	signal(SIGXFSZ, SIG_DFL);
 	fflush(NULL);
+	environment_reduce(&run->values.env);
 	err = jail_enter(run->jail);
 	if (err) {
 		complain("the jail: %s", strerror(-err));
@@ -330,6 +383,8 @@ const struct verb run_verb = {
 		"have a channel is decided for the user that it runs as. It has\n"
 		"  - no capability, and never gets any (no_new_privs);\n"
 		"  - no file open but the first three and the captures;\n"
+		"  - of the environment PATH, HOME, LANG, LC_*, TZ, TERM and NETRING_*;\n"
+		"    with --env, more;\n"
 		"  - a network namespace with nothing in it;\n"
 		"  - of the file system (Landlock): itself, and to load libraries, /lib,\n"
 		"    /usr/lib, /usr/local/lib (with 32, 64), /etc/ld.so.cache and\n"
@@ -338,7 +393,11 @@ const struct verb run_verb = {
 		"  - of the system calls (seccomp): memory, reading and writing what is\n"
 		"    open, opening to read, waiting, clocks, its own signals, exit. Any\n"
 		"    other fails with EPERM: socket, connect, execve, ptrace, kill, fork,\n"
-		"    threads too. So it cannot follow a reload, nor attach again.\n"
+		"    threads too. So it cannot follow a reload, nor attach again. Memory\n"
+		"    can be had to write or to run code, not both at once;\n"
+		"  - no bound to its memory and its CPU time but those that netring was\n"
+		"    started with (ulimit -v, ulimit -t, a control group). There is no\n"
+		"    core file.\n"
 		"A hostile COMMAND can end later captures of the same user (it may keep\n"
 		"memory mapped that these get): give each sensor a user of its own.\n"
 		"COMMAND is a program, not a script.\n"
