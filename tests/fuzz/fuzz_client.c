@@ -4,7 +4,9 @@
  * descriptors with anything in them, and its lane changes the memory under the
  * library later. Whatever comes: each batch lies in the memory that was mapped,
  * an end stays the end, every place for a lease is either free or held, and no
- * descriptor is left behind.
+ * descriptor is left behind. It may also be what answers a question, what is
+ * there again after the broker's death, or who wrote the line that a capture is
+ * inherited by.
  * Input: changes to good memory; messages; then steps of lane and consumer.
  */
 #include "fuzz.h"
@@ -45,6 +47,10 @@ enum { ARENA, RINGS, PAGES, REGION, WRITABLE, UNSEALED, SHORT, PIPE, ROOT };
 #define FDS 9
 static int fds[FDS];
 
+/* Behind all that this process opens: what a line of text may name. */
+#define FIRST_LENT 700
+#define LENT_MAX 64
+
 struct run {
 	struct input in;
 	struct nr_capture *capture;
@@ -53,7 +59,10 @@ struct run {
 	unsigned batch_count;
 	int final;
 	uint32_t next_record; /* of the lane that plays by the rules */
+	int answering; /* the broker's end of a connection that was asked for */
 };
+
+static struct run *running; /* for the broker that is dialled */
 
 /* ------------------------------------------------------------- good memory */
 
@@ -181,6 +190,28 @@ static void send_message(int socket, const union message *message,
 }
 
 /* The good message of a kind, and what goes with it. */
+static const struct {
+	uint32_t type;
+	size_t size;
+} answers[] = {
+	{ NR_MSG_DONE, sizeof(struct nr_msg) },
+	{ NR_MSG_CHANNEL, sizeof(struct nr_msg_channel) },
+	{ NR_MSG_SOURCE, sizeof(struct nr_msg_source) },
+	{ NR_MSG_CHANNEL_LANE, sizeof(struct nr_msg_channel_lane) },
+	{ NR_MSG_CAPTURE, sizeof(struct nr_msg_capture) },
+	{ NR_MSG_BROKER, sizeof(struct nr_msg_broker) },
+};
+#define ANSWERS (sizeof(answers) / sizeof(answers[0]))
+
+/* To a question; without a string that ends. */
+static unsigned make_answer(union message *message, uint32_t which)
+{
+	memset(message, 'x', sizeof(*message));
+	wire_init(&message->msg, answers[which % ANSWERS].type,
+		  answers[which % ANSWERS].size, 1);
+	return 0;
+}
+
 static unsigned make_message(union message *message, uint32_t kind,
 			     uint32_t which, int *list)
 {
@@ -216,6 +247,8 @@ static unsigned make_message(union message *message, uint32_t kind,
 		message->error.code = which;
 		memset(message->error.text, 'x', sizeof(message->error.text));
 		return 0;
+	case 6:
+		return make_answer(message, which);
 	default:
 		wire_init(&message->msg, NR_MSG_BELL, sizeof(message->msg), 0);
 		return 0;
@@ -287,22 +320,25 @@ static void check_batch(const struct nr_batch *batch)
 
 /* ------------------------------------------------------------------- steps */
 
-static void next(struct run *run)
+static void take(struct run *run, struct nr_batch *batch, int r)
 {
-	struct nr_batch *batch = &run->batches[run->batch_count];
-	int r;
-
-	if (run->batch_count == BATCHES_MAX)
-		return;
-	r = nr_capture_next(run->capture, batch);
 	if (run->final)
-		assert(r == run->final);
+		assert(r == run->final || r == 0);
 	if (r < 0)
 		run->final = r;
 	if (r != 1)
 		return;
 	check_batch(batch);
 	run->batch_count++;
+}
+
+static void next(struct run *run)
+{
+	struct nr_batch *batch = &run->batches[run->batch_count];
+
+	if (run->batch_count == BATCHES_MAX)
+		return;
+	take(run, batch, nr_capture_next(run->capture, batch));
 }
 
 static void release(struct run *run)
@@ -373,9 +409,263 @@ static void statistics(struct run *run)
 	assert(nr_capture_stats(run->capture, &stats) == 0);
 }
 
+/* The calls that wait: for no time, or till a moment that is over. */
+static void receive(struct run *run)
+{
+	struct nr_batch *batch = &run->batches[run->batch_count];
+	const struct timespec long_ago = { 0, 0 };
+	uint32_t what = input_byte(&run->in);
+
+	if (run->batch_count == BATCHES_MAX)
+		return;
+	if (what & 1)
+		nr_capture_break(run->capture);
+	if (what & 2)
+		run->capture->listened_ms = 0;
+	take(run, batch,
+	     what & 4 ? nr_capture_recv_until(run->capture, batch, &long_ago) :
+			nr_capture_recv(run->capture, batch, 0));
+}
+
+static int stop(struct nr_batch *batch, void *data)
+{
+	(void)data;
+	check_batch(batch);
+	return 1;
+}
+
+static void loop(struct run *run)
+{
+	int r;
+
+	nr_capture_break(run->capture); /* it would wait */
+	r = nr_capture_loop(run->capture, stop, NULL);
+	assert(r <= 1);
+}
+
+/* ------------------------------------------------- a broker that is dialled */
+
+static void connect_pair(int pair[2])
+{
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
+		perror("socketpair");
+		abort();
+	}
+}
+
+/* In place of the library's: see CMakeLists.txt. */
+int __wrap_dial_connect(const char *path);
+
+/* It says all it has to say before it is asked. */
+int __wrap_dial_connect(const char *path)
+{
+	struct input *in = &running->in;
+	uint32_t count = input_below(in, MESSAGES_MAX);
+	int pair[2];
+
+	(void)path;
+	if (running->answering >= 0)
+		return -ECONNREFUSED;
+	connect_pair(pair);
+	while (count--)
+		say(in, pair[0]);
+	shutdown(pair[0], SHUT_WR);
+	running->answering = pair[0];
+	return pair[1];
+}
+
+static void hang_up(struct run *run)
+{
+	if (run->answering >= 0)
+		close(run->answering);
+	run->answering = -1;
+}
+
+#define ENDS(msg, type, field)                                                 \
+	(memchr(((const type *)(const void *)(msg))->field, 0,                 \
+		sizeof(((const type *)(const void *)(msg))->field)) != NULL)
+
+static int check_answer(const struct nr_msg *msg, void *data)
+{
+	size_t i = 0;
+
+	assert(data == running);
+	while (i < ANSWERS && answers[i].type != msg->type)
+		i++;
+	assert(i > 0 && i < ANSWERS && msg->length >= answers[i].size);
+	if (msg->type == NR_MSG_CHANNEL)
+		assert(ENDS(msg, struct nr_msg_channel, channel) &&
+		       ENDS(msg, struct nr_msg_channel, source) &&
+		       ENDS(msg, struct nr_msg_channel, backend) &&
+		       ENDS(msg, struct nr_msg_channel, filter));
+	if (msg->type == NR_MSG_SOURCE)
+		assert(ENDS(msg, struct nr_msg_source, source) &&
+		       ENDS(msg, struct nr_msg_source, interface));
+	if (msg->type == NR_MSG_CHANNEL_LANE)
+		assert(ENDS(msg, struct nr_msg_channel_lane, channel));
+	if (msg->type == NR_MSG_CAPTURE)
+		assert(ENDS(msg, struct nr_msg_capture, channel) &&
+		       ENDS(msg, struct nr_msg_capture, comm) &&
+		       ENDS(msg, struct nr_msg_capture, group));
+	return msg->id == 77;
+}
+
+static void ask(struct run *run)
+{
+	char text[16] = "";
+	int err;
+
+	switch (input_below(&run->in, 4)) {
+	case 0:
+		err = nr_broker_list("x", check_answer, run);
+		break;
+	case 1:
+		err = nr_broker_stat("x", NULL, check_answer, run, text,
+				     sizeof(text));
+		break;
+	case 2:
+		err = nr_broker_stat("x", "channel", check_answer, run, text,
+				     sizeof(text));
+		break;
+	default:
+		err = nr_broker_reload("x", text, sizeof(text));
+	}
+	assert(err <= 1);
+	assert(memchr(text, 0, sizeof(text)));
+	hang_up(run);
+}
+
+/* From its first message to the last step: a capture like any other. */
+static void open_anew(struct run *run)
+{
+	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
+	struct nr_capture *capture;
+	struct nr_batch batch;
+
+	options.follow = 1;
+	options.socket = "x";
+	if (nr_capture_open("channel", &options, &capture) == 0) {
+		if (nr_capture_recv(capture, &batch, 0) == 1)
+			check_batch(&batch);
+		for (unsigned i = 0; i < capture->lane_count; i++)
+			check_lane(&capture->lanes[i]);
+		nr_capture_close(capture);
+	}
+	hang_up(run);
+}
+
+static void reattach(struct run *run)
+{
+	int pair[2], err = nr_capture_reattach(run->capture, 0);
+
+	hang_up(run);
+	if (err) {
+		assert(err < 0);
+		return;
+	}
+	/* It goes on over a connection that stays. */
+	run->final = 0;
+	close(run->broker);
+	connect_pair(pair);
+	assert(dup3(pair[1], run->capture->socket, O_CLOEXEC) >= 0);
+	close(pair[1]);
+	run->broker = pair[0];
+}
+
+/* ---------------------------------------------------------- a line of text */
+
+struct line {
+	char text[NR_SPEC_MAX * 2];
+	size_t length;
+	unsigned lent;
+};
+
+static void put(struct line *line, char before, unsigned long long value)
+{
+	int n = snprintf(line->text + line->length,
+			 sizeof(line->text) - line->length, "%c%llu", before,
+			 value);
+
+	assert(n > 0 && line->length + (size_t)n < sizeof(line->text));
+	line->length += (size_t)n;
+}
+
+static void lend(struct line *line, char before, int fd)
+{
+	int lent = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_LENT);
+
+	assert(lent >= FIRST_LENT && line->lent++ < LENT_MAX);
+	put(line, before, (unsigned)lent);
+}
+
+/* A good line, of which the input may choose each descriptor. */
+static void write_line(struct line *line, struct input *in, int socket)
+{
+	uint32_t what = input_byte(in), lanes = 1 + what % LANES;
+	bool chooses = what & 0x80;
+
+	memcpy(line->text, "v1", 3);
+	line->length = 2;
+	lend(line, ':', chooses ? fds[input_below(in, FDS)] : socket);
+	lend(line, ',', fds[chooses ? input_below(in, FDS) : PAGES]);
+	lend(line, ',', fds[PIPE]);
+	for (uint32_t l = 0; l < lanes; l++) {
+		put(line, ':', what & 0x40 ? input_byte(in) : l);
+		lend(line, ',', fds[chooses ? input_below(in, FDS) : ARENA]);
+		lend(line, ',', fds[chooses ? input_below(in, FDS) : RINGS]);
+		put(line, ',', l * NR_RING_SIZE);
+		put(line, ',', what & 0x20 ? input_u32(in) : NR_RING_SIZE);
+		put(line, ',', what & 0x20 ? input_u32(in) : 0);
+		if (what & 0x10)
+			lend(line, ',', fds[REGION]);
+	}
+	memcpy(line->text + line->length, "=channel", 9);
+	line->length += 8;
+	/* No comma, no 0: a number of fewer digits would name what is ours. */
+	for (uint32_t n = what >> 2 & 3; n > 0; n--)
+		line->text[input_u32(in) % line->length] =
+			"123456789x- +v\0"[input_byte(in) % 15];
+}
+
+static void inherit(struct run *run)
+{
+	struct line line = { .lent = 0 };
+	struct nr_capture *capture;
+	int pair[2], open = 0;
+
+	connect_pair(pair);
+	write_line(&line, &run->in, pair[0]);
+	if (nr_capture_open_inherited(line.text, &capture) == 0) {
+		for (unsigned i = 0; i < capture->lane_count; i++)
+			check_lane(&capture->lanes[i]);
+		for (unsigned i = 0; i < 2; i++) {
+			struct nr_batch batch;
+
+			if (nr_capture_next(capture, &batch) == 1)
+				check_batch(&batch);
+		}
+		nr_capture_close(capture);
+	} else { /* all of it is ours still */
+		open = (int)line.lent;
+	}
+	for (unsigned i = 0; i < line.lent; i++)
+		open -= close(FIRST_LENT + (int)i) == 0;
+	assert(open <= 0);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+static void hand_on(struct run *run)
+{
+	char text[NR_SPEC_MAX];
+	int err = nr_capture_export(run->capture, text, sizeof(text));
+
+	assert(err == 0 || err == -EBUSY || err == -ENOSPC);
+}
+
 static void step(struct run *run)
 {
-	switch (input_byte(&run->in) % 10) {
+	switch (input_byte(&run->in) % 18) {
 	case 0:
 		change_memory(&run->in);
 		break;
@@ -401,19 +691,33 @@ static void step(struct run *run)
 	case 8:
 		copy(run);
 		break;
+	case 10:
+	case 11:
+		receive(run);
+		break;
+	case 12:
+		loop(run);
+		break;
+	case 13:
+		ask(run);
+		break;
+	case 14:
+		open_anew(run);
+		break;
+	case 15:
+		reattach(run);
+		break;
+	case 16:
+		inherit(run);
+		break;
+	case 17:
+		hand_on(run);
+		break;
 	default:
 		statistics(run);
 	}
 	for (unsigned i = 0; i < run->capture->lane_count; i++)
 		check_lane(&run->capture->lanes[i]);
-}
-
-static void connect_pair(int pair[2])
-{
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) {
-		perror("socketpair");
-		abort();
-	}
 }
 
 /* Reads what it was told, then goes on over a connection that stays. */
@@ -422,7 +726,7 @@ static int attach(struct run *run)
 	struct nr_capture *capture = run->capture;
 	char text[64];
 	const struct words words = { text, sizeof(text) };
-	uint32_t count = input_below(&run->in, MESSAGES_MAX);
+	uint32_t what = input_byte(&run->in), count = what % MESSAGES_MAX;
 	int pair[2], err;
 
 	connect_pair(pair);
@@ -439,17 +743,20 @@ static int attach(struct run *run)
 	connect_pair(pair);
 	run->broker = pair[0];
 	capture->socket = pair[1];
-	capture->follows = true;
+	capture->follows = what < 192; /* else there are only bells */
+	wire_init(&capture->request.msg, NR_MSG_ATTACH,
+		  sizeof(capture->request), 1);
 	return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct run run = { .in = { data, size } };
+	struct run run = { .in = { data, size }, .answering = -1 };
 	unsigned before;
 
 	if (!arena)
 		init();
+	running = &run;
 	memcpy(arena, arena_good, ARENA_SIZE);
 	memcpy(rings, rings_good, RINGS_SIZE);
 	memset(pages, 0, PAGES_SIZE);

@@ -39,7 +39,8 @@ static struct control control;
 static struct config *configs[CONFIGS];
 static uint32_t next_config; /* of a reload; CONFIGS: the text is wrong */
 static int clients[CLIENTS]; /* -1: not connected */
-static int spare;	     /* a descriptor to send along */
+static struct nr_return *pages[CLIENTS]; /* that it was given, or NULL */
+static int spare;			 /* a descriptor to send along */
 
 /* ----------------------------------------------------------- configurations */
 
@@ -80,7 +81,8 @@ static void make_configs(void)
 
 		assert(config);
 		config_init(config);
-		config->attach_rate = 100000;
+		config->attach_rate = i == 3 ? 50 : 100000;
+		config->max_connections = 3; /* of each user there are four */
 		config->max_captures = 5;
 		config->max_guaranteed = 40;
 		add_source(config, "s", i == 3 ? 2000 : 1000);
@@ -218,6 +220,7 @@ static void init(void)
 	assert(config != MAP_FAILED);
 	control.owner = control.own_uid = geteuid();
 	assert(control_init(&control, config) == 0);
+	assert(control_open(&control) == 0);
 	assert(control_start(&control) == 0);
 	for (int i = 0; i < CLIENTS; i++)
 		clients[i] = -1;
@@ -311,7 +314,24 @@ static void check_quotas(void)
 
 /* ----------------------------------------------------------------- clients */
 
-static void receive(int socket, bool looks)
+static void drop_page(int i)
+{
+	if (pages[i])
+		munmap(pages[i], NR_PAGE);
+	pages[i] = NULL;
+}
+
+static void take_page(int i, int fd)
+{
+	void *page =
+		mmap(NULL, NR_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	assert(page != MAP_FAILED);
+	drop_page(i);
+	pages[i] = page;
+}
+
+static void receive(int i, bool looks)
 {
 	union {
 		struct cmsghdr align;
@@ -324,7 +344,8 @@ static void receive(int socket, bool looks)
 				 .msg_iovlen = 1,
 				 .msg_control = control_bytes.bytes,
 				 .msg_controllen = sizeof(control_bytes) };
-	ssize_t n = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n =
+		recvmsg(clients[i], &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	struct cmsghdr *cmsg;
 
 	if (n <= 0)
@@ -334,20 +355,23 @@ static void receive(int socket, bool looks)
 	assert(msg.major == NR_ABI_MAJOR && msg.type >= NR_MSG_ERROR);
 	assert(!(header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)));
 	cmsg = CMSG_FIRSTHDR(&header);
-	for (size_t i = 0; cmsg && CMSG_LEN(i * sizeof(int)) < cmsg->cmsg_len;
-	     i++) {
-		int fd = ((int *)(void *)CMSG_DATA(cmsg))[i];
+	for (size_t f = 0; cmsg && CMSG_LEN(f * sizeof(int)) < cmsg->cmsg_len;
+	     f++) {
+		int fd = ((int *)(void *)CMSG_DATA(cmsg))[f];
 
 		/* Only return pages can be written. */
 		if (msg.type == NR_MSG_LANE && looks)
 			assert((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
+		if (msg.type == NR_MSG_ATTACHED)
+			take_page(i, fd);
 		close(fd);
 	}
 }
 
+/* The last ones' answers do not fit, and have to wait for them to read. */
 static void connect_client(int i)
 {
-	int pair[2];
+	int pair[2], little = 1;
 
 	if (clients[i] >= 0)
 		return;
@@ -360,6 +384,9 @@ static void connect_client(int i)
 	if ((i & 1) && control.own_uid == 0)
 		syscall(SYS_setresuid, -1, 0, -1);
 	clients[i] = pair[0];
+	if (i >= CLIENTS - 2)
+		assert(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &little,
+				  sizeof(little)) == 0);
 	session_accept(&control, pair[1]);
 }
 
@@ -368,6 +395,25 @@ static void hang_up(int i)
 	if (clients[i] >= 0)
 		close(clients[i]);
 	clients[i] = -1;
+	drop_page(i);
+}
+
+/*
+ * What it has not got is given back: its lane ends it when the next packets
+ * come, which is in a millisecond. It may take longer, and be told later.
+ */
+static void break_rules(int i, struct input *in)
+{
+	struct epoll_event event;
+
+	if (!pages[i])
+		return;
+	pages[i]->slots[input_byte(in)] = input_u32(in);
+	__atomic_store_n(&pages[i]->head, pages[i]->head + input_byte(in),
+			 __ATOMIC_RELEASE);
+	if (epoll_wait(control.epoll_fd, &event, 1, 5) == 1)
+		((struct event *)event.data.ptr)
+			->handle(&control, event.data.ptr, event.events);
 }
 
 static const size_t lengths[] = { sizeof(struct nr_msg_attach),
@@ -375,7 +421,11 @@ static const size_t lengths[] = { sizeof(struct nr_msg_attach),
 				  sizeof(struct nr_msg_stat),
 				  sizeof(struct nr_msg) };
 
-/* A good request, then as many words of it changed as the input says. */
+/*
+ * A good request, then as many words of it changed as the input says. Or one
+ * that is as long as it says, but not as it should be (a client of a newer
+ * minor version says more); or as long as it does not say.
+ */
 static size_t make_request(struct input *in, uint8_t bytes[NR_MSG_MAX])
 {
 	struct nr_msg_attach request = { 0 };
@@ -395,14 +445,19 @@ static size_t make_request(struct input *in, uint8_t bytes[NR_MSG_MAX])
 	request.group[0] = terms & 32 ? 'g' : '\0';
 	request.guarantee = terms >> 6;
 	memset(bytes, 0, NR_MSG_MAX);
-	memcpy(bytes, &request, length);
+	if (what >= 200)
+		length = input_byte(in) * 4u;
+	if (what < 240)
+		request.msg.length = (uint32_t)length;
+	request.msg.minor = what >= 220 ? NR_ABI_MINOR + 1 : NR_ABI_MINOR;
+	memcpy(bytes, &request, sizeof(request));
 	for (changes = what / 5 % 4; changes > 0; changes--) {
 		uint32_t offset = input_byte(in) % 64 * 4u;
 		uint32_t value = input_u32(in);
 
 		memcpy(bytes + offset, &value, sizeof(value));
 	}
-	return what >= 240 ? input_byte(in) * 4u : length;
+	return length;
 }
 
 static void say(int socket, struct input *in)
@@ -459,9 +514,11 @@ static void step(struct input *in)
 		break;
 	case 6:
 	case 7:
-	case 8:
 		if (clients[i] >= 0)
-			receive(clients[i], true);
+			receive((int)i, true);
+		break;
+	case 8:
+		break_rules((int)i, in);
 		break;
 	case 9: /* several at once: the round comes later */
 		if (clients[i] >= 0)

@@ -4,8 +4,8 @@
  * whenever they like; two honest ones read the same stream. After each step the
  * admission's sums are computed anew from all lease tables; what an honest
  * capture holds never changes; the one that keeps up never loses a packet,
- * the other accounts for each.
- * Input: steps, a byte each, with what they need behind them.
+ * the other accounts for each. Time is the input's, and so is what a bell
+ * costs. Input: steps, a byte each, with what they need behind them.
  */
 #include "fuzz.h"
 
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "arena.h"
 #include "stream.h"
@@ -27,6 +28,7 @@ struct capture {
 	struct subscription sub;
 	_Alignas(64) struct nr_return page;
 	bool is_attached;
+	uint64_t bell_ns; /* what waking it costs; nothing, of an honest one */
 
 	/* of an honest one */
 	uint64_t taken;	   /* descriptors */
@@ -45,6 +47,28 @@ static struct stream stream;
 static struct capture captures[CAPTURES];
 static uint8_t *rings;
 static uint8_t bytes[PACKET_MAX];
+static uint64_t now_ns = UINT64_C(1) << 40;
+
+/* In place of libc's: see CMakeLists.txt. */
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags);
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+	(void)clock;
+	now_ns += 100;
+	now->tv_sec = (time_t)(now_ns / 1000000000);
+	now->tv_nsec = (long)(now_ns % 1000000000);
+	return 0;
+}
+
+ssize_t __wrap_send(int fd, const void *buffer, size_t size, int flags)
+{
+	(void)buffer;
+	(void)flags;
+	now_ns += captures[fd].bell_ns;
+	return (ssize_t)size;
+}
 
 static struct nr_ring *ring_of(const struct capture *capture)
 {
@@ -250,6 +274,7 @@ static void check_honest(struct capture *capture)
 	       published - ring_of(capture)->base_seq);
 	assert(capture->gaps + (published - capture->next_seq) ==
 	       subscription_lost(sub));
+	assert(ring_of(capture)->retired == 0);
 	if (capture == &captures[PROMPT])
 		assert(sub->refusals == 0 && subscription_lost(sub) == 0);
 }
@@ -268,7 +293,6 @@ static void attach(struct capture *capture, struct input *in)
 {
 	uint32_t leases = 1 + input_byte(in), guarantee = 2;
 	struct nr_ring *ring = ring_of(capture);
-	int bell = capture->sub.bell;
 
 	if (capture->is_attached)
 		return;
@@ -278,7 +302,7 @@ static void attach(struct capture *capture, struct input *in)
 		leases = guarantee;
 	memset(capture, 0, sizeof(*capture));
 	memset(ring, 0, NR_RING_SIZE);
-	capture->sub.bell = bell;
+	capture->sub.bell = (int)(capture - captures);
 	subscription_init(&capture->sub, ring, &capture->page, leases,
 			  guarantee, leases - guarantee);
 	if (!stream_add(&stream, &capture->sub, 1))
@@ -357,6 +381,86 @@ static void burst(struct input *in)
 		}
 }
 
+/* What is told of each, at any time. */
+static void look(struct input *in)
+{
+	for (int c = 0; c < CAPTURES; c++) {
+		const struct subscription *sub = &captures[c].sub;
+		struct nr_msg_capture told = { .is_stalled = 0 };
+
+		if (!captures[c].is_attached)
+			continue;
+		subscription_stat_backlog(sub, &told);
+		assert(told.backlog <= told.backlog_high);
+		assert(told.backlog <= stream_published_seq(&stream) -
+					       ring_of(&captures[c])->base_seq);
+		assert(sub->held || (!told.backlog && !told.is_stalled));
+		if (told.is_stalled)
+			assert(told.oldest_ns > UINT64_C(1000000000));
+		assert(subscription_delivered_bytes(sub) <= stream.bytes);
+	}
+	now_ns += input_byte(in) * UINT64_C(20000000);
+}
+
+/*
+ * As a lane without loss does it: where there is room, and no other stream to
+ * share the pool with, a new block refuses nobody.
+ */
+static void turn_over(void)
+{
+	const struct admission *admission = &arena->admission;
+	uint64_t refusals[CAPTURES];
+	uint32_t pool = 0;
+	bool has_room;
+
+	if (captures[PROMPT].is_attached)
+		keep_up(&captures[PROMPT]);
+	collect();
+	has_room = stream_has_room(&stream, &pool) &&
+		   pool <= admission->pool - admission->pool_used;
+	if (!has_room && stream_fits(&stream, 1, 0))
+		return; /* a packet without bytes can still be had */
+	for (int c = 0; c < CAPTURES; c++)
+		refusals[c] = captures[c].sub.refusals;
+	stream_turn_over(&stream, 1);
+	for (int c = 0; c < CAPTURES && has_room; c++)
+		assert(!captures[c].is_attached ||
+		       refusals[c] == captures[c].sub.refusals);
+	stream_ring(&stream);
+}
+
+/* The source has missed some, and so the stream ends: each is told how many. */
+static void miss(struct input *in)
+{
+	uint64_t count = 1 + input_byte(in);
+
+	if (captures[PROMPT].is_attached)
+		keep_up(&captures[PROMPT]);
+	collect();
+	stream_miss(&stream, count);
+	for (int c = 0; c < CAPTURES; c++) {
+		struct capture *capture = &captures[c];
+		bool is_honest = c <= LAZY && capture->is_attached;
+
+		if (!capture->is_attached)
+			continue;
+		subscription_end(&capture->sub, NR_END_RETIRED);
+		assert(ring_of(capture)->end);
+		if (is_honest && !capture->sub.offence) {
+			read_all(capture);
+			assert(NR_END_SEQ(ring_of(capture)->end) ==
+			       stream_published_seq(&stream));
+			assert(ring_of(capture)->retired == count);
+			assert(capture->delivered +
+				       subscription_lost(&capture->sub) +
+				       count ==
+			       stream_published_seq(&stream) -
+				       ring_of(capture)->base_seq);
+		}
+		detach(capture);
+	}
+}
+
 /* A lease id: one that it holds, held, or another holds, or anything. */
 static uint64_t some_lease(struct capture *capture, struct input *in)
 {
@@ -391,6 +495,9 @@ static void attack(struct capture *capture, uint32_t how, struct input *in)
 	case 4:
 		input_bytes(in, page, input_byte(in) * 8u);
 		break;
+	case 6: /* a crowd that waits for its bell */
+		capture->bell_ns = input_byte(in) * UINT64_C(100000);
+		break;
 	default: /* as an honest one would, but for the lease */
 		nr_return_give(page, page->head, some_lease(capture, in));
 	}
@@ -418,10 +525,15 @@ static void step(struct input *in)
 		detach(capture);
 		return;
 	case 2:
-	case 3:
-	case 4:
 		if (stream.subscription_count)
 			burst(in);
+		return;
+	case 3:
+		look(in);
+		return;
+	case 4:
+		if (stream.subscription_count)
+			(what >> 4 == 15 ? miss(in) : turn_over());
 		return;
 	default:
 		break;
@@ -440,17 +552,12 @@ static void step(struct input *in)
 
 static void init(void)
 {
-	int pair[2];
-
 	assert(region_init() == 0);
 	assert(arena_new(&arena, REGION_ALIGN, BLOCK_SIZE, 70, true, true) ==
 	       0);
 	rings = aligned_alloc(64, (size_t)CAPTURES * NR_RING_SIZE);
 	assert(rings);
 	memset(rings, 0, (size_t)CAPTURES * NR_RING_SIZE);
-	assert(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
-	for (int c = 0; c < CAPTURES; c++)
-		captures[c].sub.bell = pair[0]; /* is soon full, and stays so */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
