@@ -15,10 +15,10 @@
 /*
  * A block that was given back a moment ago is in the caches of the CPU that
  * read it, and each first store into a line of it waits for that CPU. So the
- * lane goes round in so many bytes: more than a CPU's own cache, and no more
- * than is in the one that they share.
+ * lane goes round in so many bytes: what a CPU's own cache holds, as those of
+ * its own are best used again soon.
  */
-#define REUSE_BYTES (3u << 20)
+#define REUSE_BYTES (1u << 20)
 
 _Static_assert(sizeof(struct nr_arena) +
 			       ARENA_STREAMS_MAX * sizeof(struct nr_stream) <=

@@ -36,7 +36,7 @@ void config_source_init(struct config_source *source, const char *name)
 	source->lanes = 1;
 	source->fanout = FANOUT_HASH;
 	source->ring_size = 64 * MIB;
-	source->ring_block = MIB / 4;
+	source->ring_block = MIB / 2;
 	source->retire_timeout = 8;
 	source->clock = CLOCK_SOFTWARE;
 	source->frame_size = 2048;

@@ -233,10 +233,10 @@ static void apply_profile(struct config_parse *parse,
 		uint32_t size_mib, block_kib, retire_ms;
 	} profiles[PROFILE_COUNT] = {
 		/*
-		 * A block is used up by its time, however little comes: 256 of
-		 * them hold two seconds in which there is no engine.
+		 * A block is used up by its time, however little comes: 128 of
+		 * them hold a second in which there is no engine.
 		 */
-		[PROFILE_DEFAULT] = { 64, 256, 8 },
+		[PROFILE_DEFAULT] = { 64, 512, 8 },
 		[PROFILE_THROUGHPUT] = { 256, 4096, 60 },
 		[PROFILE_LATENCY] = { 16, 256, 1 },
 		[PROFILE_MEMORY] = { 16, 1024, 100 },

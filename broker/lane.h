@@ -80,6 +80,7 @@ struct lane {
 	uint32_t awake_packets; /* since it slept */
 	uint32_t turn_packets;	/* since it last left its CPU to others */
 	uint64_t woke_ns;	/* when it last slept to the end */
+	uint64_t each_ns;	/* from one such time to the next */
 	uint64_t turn_ns;	/* when this turn began */
 	uint64_t rang_ns;	/* when it last rang all that sleep */
 	uint32_t turn_filled;	/* of the ring, percent, when the last ended */

@@ -25,9 +25,9 @@ static void sleep_ns(uint64_t ns)
 /*
  * A kernel that hands over packets by the dozen would wake the lane for each
  * dozen, and that costs its CPU, and the kernel's, more than the packets.
- * Where so many come, more are on their way: the lane lets them gather, for a
- * time that its ring has room for at this rate. It costs none of the packets
- * that come one by one a delay.
+ * Where so many come, and so often, more are on their way: the lane lets them
+ * gather, for a time that its ring has room for at this rate. It costs none of
+ * the packets that come one by one a delay.
  */
 #define GATHER_MIN 64
 
@@ -35,7 +35,8 @@ bool lane_lets_gather(const struct lane *lane)
 {
 	return lane->awake_packets >= GATHER_MIN &&
 	       lane->awake_packets <= lane->source->can_wait &&
-	       lane->source->gather_ns > 0 && !lane_is_idle(lane);
+	       lane->each_ns <= UINT64_C(2) * lane->source->gather_ns &&
+	       !lane_is_idle(lane);
 }
 
 static uint64_t gather_time(const struct lane *lane, uint64_t now)
@@ -84,7 +85,9 @@ bool lane_rest(struct lane *lane)
 		sleep_ns(gather_time(lane, now_ns()));
 	else
 		has_failed = wait_for_events(lane);
-	lane->woke_ns = lane->turn_ns = now_ns();
+	lane->turn_ns = now_ns();
+	lane->each_ns = lane->turn_ns - lane->woke_ns;
+	lane->woke_ns = lane->turn_ns;
 	lane->awake_packets = lane->turn_packets = 0;
 	lane->turn_filled = 100;
 	return has_failed;

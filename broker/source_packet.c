@@ -241,13 +241,13 @@ static const struct source_ops packet_ops = {
 };
 
 /*
- * Packets wait for their block to be full, or for its time; a quarter of that
+ * Packets wait for their block to be full, or for its time; a sixteenth of that
  * they may wait longer. Not if the ring is so small that 100 Gbit/s, which are
  * 12 bytes a ns, fill a quarter of it meanwhile.
  */
 static uint32_t gather_ns(const struct config_source *config, size_t ring_size)
 {
-	uint64_t ns = config->retire_timeout * UINT64_C(250000);
+	uint64_t ns = config->retire_timeout * UINT64_C(62500);
 	uint64_t most = ring_size / 4 / 12;
 
 	return (uint32_t)(ns < most ? ns : most);

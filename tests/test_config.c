@@ -144,7 +144,7 @@ Test(config, a_source_has_its_defaults)
 	cr_assert(eq(u32, s->lanes, 1));
 	cr_assert(eq(u32, s->fanout, FANOUT_HASH));
 	cr_assert(eq(u64, s->ring_size, 64 << 20));
-	cr_assert(eq(u32, s->ring_block, 256 << 10));
+	cr_assert(eq(u32, s->ring_block, 512 << 10));
 	cr_assert(eq(u32, s->retire_timeout, 8));
 	cr_assert(not(s->promiscuous || s->ignore_outgoing || s->small_pages));
 	cr_assert(not(s->offloads_off || s->fanout_defrag));
