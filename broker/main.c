@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* netringd: reads its arguments, then becomes the warden or the engine. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <netring/version.h>
 #include <stdbool.h>
@@ -119,6 +120,22 @@ static void warn_of_channels(const struct config *config)
 		policy_warn(config, &config->channels[i], geteuid() == 0);
 }
 
+/*
+ * What else who started us had open is none of our business, still less an
+ * engine's. The first three are there, so that nothing of ours gets in place of
+ * one and is written to as the log.
+ */
+static int own_descriptors(void)
+{
+	int fd;
+
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	return fd < 0 ? 1 : close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments;
@@ -127,6 +144,10 @@ int main(int argc, char **argv)
 
 	if (argc > 0 && strcmp(argv[0], ENGINE_NAME) == 0)
 		return engine_run();
+	if (own_descriptors()) {
+		log_error("cannot open /dev/null");
+		return 1;
+	}
 	if (parse_arguments(&arguments, argc, argv))
 		return 2;
 	warden.config = start_config(&arguments.start, &warden.config_fd);

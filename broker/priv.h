@@ -25,8 +25,13 @@
  */
 #define PRIV_NEXT 16u
 
-/* Descriptors that the engine is started with. */
-enum priv_fd { PRIV_FD_WARDEN = 3, PRIV_FD_CONFIG = 4, PRIV_FD_LISTENER = 5 };
+/* Descriptors that the engine is started with, beside stderr; no others. */
+enum priv_fd {
+	PRIV_FD_WARDEN = 3,
+	PRIV_FD_CONFIG,
+	PRIV_FD_LISTENER,
+	PRIV_FDS_GIVEN
+};
 
 enum priv_verb {
 	PRIV_PACKET_OPEN = 1, /* fds: AF_PACKET ring, epoll; rejects all yet */

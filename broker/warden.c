@@ -46,22 +46,30 @@ static int move_fd(int from, int to)
 	return dup2(from, to) < 0 ? -errno : 0;
 }
 
-/* Puts the descriptors of enum priv_fd in place; nothing else survives. */
+/*
+ * Puts the descriptors of enum priv_fd in place, beside stderr: nothing else
+ * survives the exec, whatever it is and whoever has opened it. Returns that of
+ * the program, or -errno.
+ */
 static int arrange_fds(const struct warden_options *options, int socket)
 {
-	/* First out of the way of the targets. */
-	int high[3] = { fcntl(socket, F_DUPFD_CLOEXEC, 16),
-			fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
-			fcntl(options->listener, F_DUPFD_CLOEXEC, 16) };
+	static const int targets[] = { STDIN_FILENO, STDOUT_FILENO,
+				       PRIV_FD_WARDEN, PRIV_FD_CONFIG,
+				       PRIV_FD_LISTENER };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	/* First out of the way of the targets. */
+	int high[] = { fcntl(null, F_DUPFD_CLOEXEC, 16),
+		       fcntl(null, F_DUPFD_CLOEXEC, 16),
+		       fcntl(socket, F_DUPFD_CLOEXEC, 16),
+		       fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
+		       fcntl(options->listener, F_DUPFD_CLOEXEC, 16) };
 	int program = fcntl(self, F_DUPFD_CLOEXEC, 16);
-	int err = move_fd(high[0], PRIV_FD_WARDEN);
+	int err = program < 0 ? -errno : 0;
 
-	if (!err)
-		err = move_fd(high[1], PRIV_FD_CONFIG);
-	if (!err)
-		err = move_fd(high[2], PRIV_FD_LISTENER);
-	if (!err && program < 0)
+	for (size_t i = 0; i < sizeof(high) / sizeof(high[0]) && !err; i++)
+		err = move_fd(high[i], targets[i]);
+	if (!err && close_range(PRIV_FDS_GIVEN, ~0u, CLOSE_RANGE_CLOEXEC))
 		err = -errno;
 	return err ? err : program;
 }
@@ -462,6 +470,7 @@ int warden_run(struct warden_options *options)
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
+	log_never_wait();
 	prctl(PR_SET_DUMPABLE, 0);
 	warden.options = options;
 	warden.signals = open_signals();
