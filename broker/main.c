@@ -13,6 +13,7 @@
 #include "policy.h"
 #include "warden.h"
 #include "warden_start.h"
+#include "warden_user.h"
 
 static const char usage[] =
 	"Usage: netringd -c FILE [--check]\n"
@@ -161,10 +162,8 @@ int main(int argc, char **argv)
 		warn_of_channels(warden.config);
 		return 0;
 	}
-	if (start_user(warden.config, &warden.uid, &warden.gid))
-		return 1;
-	warden.listener = start_listener(warden.config, &warden.socket_file);
-	if (warden.listener < 0)
+	if (user_choose(warden.config, &warden.uid, &warden.gid) ||
+	    listener_open(&warden.listener, warden.config))
 		return 1;
 	warden.start = &arguments.start;
 	return warden_run(&warden);

@@ -15,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,6 +24,7 @@
 #include "log.h"
 #include "warden_offload.h"
 #include "region.h"
+#include "warden_user.h"
 #include "warden_verbs.h"
 
 #define STOP_TIMEOUT_MS 5000
@@ -63,7 +63,7 @@ static int arrange_fds(const struct warden_options *options, int socket)
 		       fcntl(null, F_DUPFD_CLOEXEC, 16),
 		       fcntl(socket, F_DUPFD_CLOEXEC, 16),
 		       fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
-		       fcntl(options->listener, F_DUPFD_CLOEXEC, 16) };
+		       fcntl(options->listener.fd, F_DUPFD_CLOEXEC, 16) };
 	int program = fcntl(self, F_DUPFD_CLOEXEC, 16);
 	int err = program < 0 ? -errno : 0;
 
@@ -235,6 +235,7 @@ static void detach_xdp(struct warden *warden)
 /* Waits for the engine's end, and helps when it takes too long. */
 static int reap_engine(struct warden *warden)
 {
+	struct warden_options *options = warden->options;
 	int status = 0;
 
 	for (int ms = 0; waitpid(warden->engine, &status, WNOHANG) == 0;
@@ -245,6 +246,8 @@ static int reap_engine(struct warden *warden)
 	}
 	warden->engine = 0;
 	close(warden->engine_socket);
+	if (!warden->is_stopping)
+		listener_renew(&options->listener, options->config);
 	warden_abandon(warden);
 	close_xdp(warden);
 	return status;
@@ -420,11 +423,25 @@ static void prepare_next(struct warden *warden)
 	warden->pause_ms = next_pause(warden, served_ns);
 }
 
+/* What another engine needs and there may be no more. */
+static bool can_start(struct warden *warden)
+{
+	struct warden_options *options = warden->options;
+
+	if (user_check(options->config, &options->uid, &options->gid))
+		return false;
+	return options->listener.fd >= 0 ||
+	       listener_renew(&options->listener, options->config) == 0;
+}
+
 /* One engine, to its end. Returns how that was (as of waitpid()). */
 static int run_engine(struct warden *warden)
 {
-	int err = start_engine(warden);
+	int err;
 
+	if (!can_start(warden))
+		return W_EXITCODE(1, 0);
+	err = start_engine(warden);
 	if (err) {
 		log_error("cannot start an engine: %s", strerror(-err));
 		return W_EXITCODE(1, 0);
@@ -487,6 +504,6 @@ int warden_run(struct warden_options *options)
 	}
 	detach_xdp(&warden);
 	offload_restore();
-	warden_unlink(&warden);
+	listener_remove(&options->listener, options->config);
 	return status;
 }

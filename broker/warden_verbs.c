@@ -36,24 +36,13 @@ uint64_t warden_clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void warden_unlink(const struct warden *warden)
-{
-	const char *path = warden->options->config->socket;
-	const struct stat *ours = &warden->options->socket_file;
-	struct stat st;
-
-	if (lstat(path, &st) == 0 && st.st_dev == ours->st_dev &&
-	    st.st_ino == ours->st_ino)
-		unlink(path);
-}
-
 void warden_surprise(const struct warden *warden, const char *what)
 {
 	log_error("the engine asked for something impossible (%s): stopping",
 		  what);
 	kill(warden->engine, SIGKILL);
 	offload_restore();
-	warden_unlink(warden);
+	listener_remove(&warden->options->listener, warden->options->config);
 	exit(1);
 }
 

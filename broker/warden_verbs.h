@@ -52,9 +52,6 @@ struct warden {
 __attribute__((noreturn)) void warden_surprise(const struct warden *warden,
 					       const char *what);
 
-/* Removes the file that clients connect to, unless it is another's now. */
-void warden_unlink(const struct warden *warden);
-
 uint64_t warden_clock_ns(clockid_t clock);
 
 /* Takes a request of the engine, if there is one, and answers it. */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,15 +34,20 @@ static void start(void)
 
 TestSuite(hijack, .init = start, .timeout = 120);
 
-/* The engine's end of its socket, as one that it has passed it to has it. */
-static int take_socket(pid_t engine)
+/* One of the engine's descriptors, as one that it has passed it to has it. */
+static int take_fd(pid_t engine, enum priv_fd number)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, engine, 0);
-	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, PRIV_FD_WARDEN, 0);
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 
 	cr_assert(pidfd >= 0 && fd >= 0, "%s", strerror(errno));
 	close(pidfd);
 	return fd;
+}
+
+static int take_socket(pid_t engine)
+{
+	return take_fd(engine, PRIV_FD_WARDEN);
 }
 
 /* In the name of @pid: root may say so, and the engine of itself. */
@@ -330,5 +336,128 @@ Test(hijack, a_reload_outlives_the_engine_that_was_told)
 	kill(engine, SIGKILL);
 	cr_assert(wait_until(has_another_engine, &engine, 10000));
 	eventually(broker_said(&live.broker, "configuration was read again"));
+	live_stop(&live);
+}
+
+/* ------------------------------------------------------------- its listener */
+
+static int ignore(const struct nr_msg *msg, void *data)
+{
+	(void)msg;
+	(void)data;
+	return 0;
+}
+
+static int list(void *data)
+{
+	(void)data;
+	return -nr_broker_list(NULL, ignore, NULL);
+}
+
+static int attach(void *data)
+{
+	struct nr_capture *capture;
+	int err = nr_capture_open("lan", NULL, &capture);
+
+	(void)data;
+	if (!err)
+		nr_capture_close(capture);
+	return -err;
+}
+
+/* How many wait to be accepted. */
+static unsigned waiting(void)
+{
+	char command[256], text[32] = "";
+	FILE *pipe;
+
+	snprintf(command, sizeof(command),
+		 "ss -xlH src %s | awk '{ n += $3 } END { print n + 0 }'",
+		 live.broker.socket);
+	pipe = popen(command, "r");
+	cr_assert(pipe && fgets(text, sizeof(text), pipe));
+	pclose(pipe);
+	return (unsigned)strtoul(text, NULL, 10);
+}
+
+/* Who waited for it is not its clients': they come to the next. */
+Test(hijack, its_listener_is_worth_nothing_after_it)
+{
+	int (*const bodies[])(void *) = { list, attach, list, attach };
+	pid_t engine = broker_engine(&live.broker), clients[4];
+	int listener = take_fd(engine, PRIV_FD_LISTENER);
+
+	kill(engine, SIGSTOP);
+	for (unsigned i = 0; i < 4; i++)
+		clients[i] = child_start(0, bodies[i], NULL);
+	eventually(waiting() == 4);
+	kill(engine, SIGKILL);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert_eq(child_wait(clients[i]), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		cr_assert_eq(list(NULL), 0);
+		cr_assert_lt(accept4(listener, NULL, NULL, SOCK_NONBLOCK), 0);
+	}
+	close(listener);
+	live_stop(&live);
+}
+
+Test(hijack, a_listener_that_it_shuts_down_is_its_end)
+{
+	pid_t engine = broker_engine(&live.broker);
+	int listener = take_fd(engine, PRIV_FD_LISTENER);
+
+	cr_assert_eq(shutdown(listener, SHUT_RDWR), 0);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	cr_assert(broker_said(&live.broker, "was shut down"));
+	cr_assert_eq(list(NULL), 0);
+	/* It is not the next one's. */
+	engine = broker_engine(&live.broker);
+	shutdown(listener, SHUT_RDWR);
+	close(listener);
+	cr_assert_eq(list(NULL), 0);
+	cr_assert_eq(broker_engine(&live.broker), engine);
+	live_stop(&live);
+}
+
+/*
+ * Connects all the time. Exit status: 0 unless there was nobody once. It may
+ * come to the old one, just shut down; then the next is there already.
+ */
+static int knock(void *data)
+{
+	volatile bool *must_stop = data;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strcpy(address.sun_path, live.broker.socket);
+	while (!*must_stop) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+
+		for (unsigned tries = 0;
+		     connect(fd, (struct sockaddr *)&address,
+			     sizeof(address)) &&
+		     errno != EAGAIN;
+		     tries++)
+			if (errno != ECONNREFUSED || tries > 0)
+				return errno;
+		close(fd);
+	}
+	return 0;
+}
+
+Test(hijack, there_is_a_listener_all_the_time)
+{
+	bool *must_stop = shared_memory(sizeof(*must_stop));
+	pid_t knocker = child_start(0, knock, must_stop);
+
+	for (unsigned i = 0; i < 4; i++) {
+		pid_t engine = broker_engine(&live.broker);
+
+		kill(engine, SIGKILL);
+		eventually(broker_said_times(&live.broker, "serving") >= i + 2);
+	}
+	*must_stop = true;
+	cr_assert_eq(child_wait(knocker), 0);
 	live_stop(&live);
 }
