@@ -54,6 +54,7 @@ enum priv_verb {
 	PRIV_PACKET_USERS,    /* users: whose captures are on a lane; the next
 				 engine waits for them */
 	PRIV_PROCESS_NAME,    /* count: a pid; what it calls itself */
+	PRIV_PACKET_BROKEN,   /* a lane's ring: the next engine gets another */
 	PRIV_VERBS,
 };
 
@@ -138,6 +139,7 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
 		      const struct users *users);
+int priv_packet_broken(uint32_t source, uint32_t interface, uint32_t lane);
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,

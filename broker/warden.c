@@ -133,10 +133,8 @@ exec_engine(const struct warden_options *options, int socket)
 static void lend_nothing(struct warden *warden)
 {
 	for (int s = 0; s < SOURCES_MAX; s++)
-		for (int l = 0; l < LANES_MAX; l++) {
+		for (int l = 0; l < LANES_MAX; l++)
 			warden->sockets[s][l].is_lent = false;
-			warden->sockets[s][l].anew = 0;
-		}
 }
 
 static int start_engine(struct warden *warden)

@@ -23,7 +23,6 @@
 #include "warden_offload.h"
 
 #define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
-#define RINGS_ANEW_MAX 3       /* of a lane, but for its lanes' own words */
 #define SEND_TRIES 100	       /* of an answer, 1 ms apart */
 /* Between two readings of the configuration. Who asks sooner waits. */
 #define RELOAD_PERIOD_NS 50000000
@@ -96,9 +95,8 @@ static bool is_present(const struct warden *warden,
 }
 
 /*
- * Another only if the warden sees why: the interface has gone, or a lane of it
- * is not open. That what is in the ring is broken the engine alone can see, and
- * is believed a few times: each lane may say so, and all get another.
+ * Another only if the warden itself sees why: the interface has gone, or a lane
+ * of it is not open. One whose ring is broken is for the next engine.
  */
 static bool may_open(const struct warden *warden,
 		     const struct priv_request *request,
@@ -116,7 +114,7 @@ static bool may_open(const struct warden *warden,
 		    !asroot_packet_is_bound(source, request->interface,
 					    &first[l]))
 			return true;
-	return socket->anew++ < source->lanes + RINGS_ANEW_MAX;
+	return false;
 }
 
 static int asroot_open(struct warden *warden,
@@ -195,6 +193,17 @@ static int asroot_users(struct warden *warden,
 	(void)reply;
 	(void)fds;
 	requested_lane(warden, request)->users = request->users;
+	return 0;
+}
+
+/* At worst what was in the ring is lost, which was its own to give. */
+static int asroot_broken(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	(void)reply;
+	(void)fds;
+	requested_lane(warden, request)->is_broken = true;
 	return 0;
 }
 
@@ -471,6 +480,7 @@ static const struct verb {
 	[PRIV_START] = { asroot_which, false },
 	[PRIV_PACKET_USERS] = { asroot_users, false },
 	[PRIV_PROCESS_NAME] = { asroot_name, false },
+	[PRIV_PACKET_BROKEN] = { asroot_broken, false },
 };
 
 /* As sendmsg(); tried again while it is the kernel that has no memory. */

@@ -67,7 +67,6 @@ static int open_something(void);
 static struct {
 	bool is_open;
 	bool is_xdp;
-	uint32_t anew; /* in place of that many that were as good */
 	char source[NR_NAME_MAX];
 	uint32_t index; /* of the lane in the source */
 } sockets[SOCKETS_MAX];
@@ -167,14 +166,12 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		       const struct packet_socket *first,
 		       struct priv_reply *reply)
 {
-	uint32_t index = source_index(source), anew = 0;
+	uint32_t index = source_index(source);
 
 	(void)reply;
 	assert(source->backend == BACKEND_PACKET);
 	assert(!is_kept_by_reload(source, index));
-	if (has_all(first, source->lanes))
-		anew = sockets[socket->fd - 100000].anew + 1;
-	assert(anew <= source->lanes + RINGS_ANEW_MAX);
+	assert(!socket->is_lent || !has_all(first, source->lanes));
 	assert(interface < source->interface_count && lane < source->lanes);
 	assert(first == &warden.sockets[index][interface * source->lanes]);
 	assert(socket == first + lane);
@@ -185,7 +182,6 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 	socket->fd = 100000 + open_socket(false, source,
 					  interface * source->lanes + lane);
 	socket->epoll_fd = nothing;
-	sockets[socket->fd - 100000].anew = anew;
 	return 0;
 }
 
@@ -464,6 +460,7 @@ static bool is_allowed(const struct priv_request *request)
 	case PRIV_PACKET_STATS:
 	case PRIV_PACKET_ERROR:
 	case PRIV_PACKET_USERS:
+	case PRIV_PACKET_BROKEN:
 		break;
 	default:
 		return false;
@@ -569,11 +566,16 @@ static void init(struct warden_options *options)
 /* As asroot_packet_keep() leaves what a dead engine had: some, or none. */
 static void die(void)
 {
+	for (uint32_t s = 0; s < SOURCES_MAX; s++)
+		for (uint32_t l = 0; l < LANES_MAX; l++)
+			warden.sockets[s][l].is_lent = false;
 	for (uint32_t s = 0; s < PRIV_NEXT; s++)
 		for (uint32_t l = 0; l < LANES_MAX; l++)
-			if (warden.sockets[s][l].fd >= 0) {
+			if (warden.sockets[s][l].is_broken) {
+				asroot_packet_close(&warden.sockets[s][l]);
+				warden.sockets[s][l].is_broken = false;
+			} else if (warden.sockets[s][l].fd >= 0) {
 				warden.sockets[s][l].is_kept = true;
-				warden.sockets[s][l].is_lent = false;
 			}
 }
 
