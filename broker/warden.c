@@ -22,6 +22,7 @@
 #include "engine.h"
 #include "lane_sched.h"
 #include "log.h"
+#include "warden_held.h"
 #include "warden_offload.h"
 #include "region.h"
 #include "warden_user.h"
@@ -145,7 +146,12 @@ static int start_engine(struct warden *warden)
 	warden->ready_ns = 0;
 	warden->was_told = false;
 	lend_nothing(warden);
-	warden->pages_made = 0; /* those of the last one are gone */
+	warden->pages_made = 0;
+	warden->pages_held = held_pages();
+	if (warden->pages_held > RETURN_PAGES_MAX)
+		log_warn("%u return pages of engines before this one are held "
+			 "by somebody yet: this one may make fewer",
+			 warden->pages_held);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	warden_allow_frames(warden, warden->options->config);

@@ -20,10 +20,10 @@
 #include <netring/layout.h>
 
 #include "log.h"
+#include "warden_held.h"
 #include "warden_offload.h"
 
-#define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
-#define SEND_TRIES 100	       /* of an answer, 1 ms apart */
+#define SEND_TRIES 100 /* of an answer, 1 ms apart */
 /* Between two readings of the configuration. Who asks sooner waits. */
 #define RELOAD_PERIOD_NS 50000000
 
@@ -269,10 +269,20 @@ static int asroot_xumem(struct warden *warden,
 			struct priv_reply *reply, int *fds)
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
-	int err =
-		asroot_xdp_umem(lane.source, request->interface, request->lane,
-				may_be_anyhow(warden), lane.socket,
-				lane.redirection, &warden->umems_left, reply);
+	int err;
+
+	if (held_frames() >= warden->umems_held) {
+		redirect_refuse(
+			lane.redirection,
+			"source %s: what engines before this one had of "
+			"frames is held by somebody yet: no more are "
+			"made until it is given back",
+			lane.source->name);
+		return -ENOSPC;
+	}
+	err = asroot_xdp_umem(lane.source, request->interface, request->lane,
+			      may_be_anyhow(warden), lane.socket,
+			      lane.redirection, &warden->umems_left, reply);
 
 	if (err)
 		return err;
@@ -354,17 +364,25 @@ static int asroot_return_pages(struct warden *warden,
 			       struct priv_reply *reply, int *fds)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int err;
 
 	(void)reply;
 	if (request->count < 1 || request->count > NR_LANES_MAX)
 		warden_surprise(warden, "return pages");
-	if (request->count > RETURN_PAGES_MAX - warden->pages_made)
+	if (request->count > RETURN_PAGES_MAX - warden->pages_made ||
+	    request->count + warden->pages_made + warden->pages_held >
+		    RETURN_PAGES_HELD)
 		return -ENOSPC;
 	fds[0] = bpf_map_create(BPF_MAP_TYPE_ARRAY, "netring_return",
 				sizeof(uint32_t), NR_PAGE, request->count,
 				&opts);
 	if (fds[0] < 0)
 		return fds[0];
+	err = held_pages_add(fds[0], request->count);
+	if (err) {
+		close(fds[0]);
+		return err;
+	}
 	warden->pages_made += request->count;
 	return 1;
 }
@@ -578,6 +596,7 @@ void warden_serve_request(struct warden *warden)
 		warden_surprise(warden, "length");
 	if (request.verb >= PRIV_VERBS || !verbs[request.verb].act)
 		warden_surprise(warden, "verb");
+	(void)held_frames(); /* what is free by now is not kept for long */
 	log_keep(reply.why, sizeof(reply.why));
 	n = verbs[request.verb].act(warden, &request, &reply, fds);
 	log_keep(NULL, 0);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -466,5 +467,118 @@ Test(hijack, there_is_a_listener_all_the_time)
 	}
 	*must_stop = true;
 	cr_assert_eq(child_wait(knocker), 0);
+	live_stop(&live);
+}
+
+/* ------------------------------------------------- what is kept of its memory
+ */
+
+TestSuite(hoard, .timeout = 120);
+
+/* The most that each engine is given, and of which two may keep all. */
+#define PAGES_AT_ONCE 16
+#define PAGES_EACH 16384
+#define UMEMS_EACH 4 /* of a lane */
+#define HELD_MAX 4096
+
+static int held[HELD_MAX];
+static unsigned held_count;
+
+/* Asks until there is no more, and keeps it. Returns how often it was given. */
+static unsigned hoard(int socket, pid_t engine,
+		      const struct priv_request *request)
+{
+	unsigned given = 0;
+
+	for (;; given++) {
+		union {
+			struct cmsghdr header;
+			char bytes[CMSG_SPACE(sizeof(int))];
+		} control;
+		struct priv_reply reply;
+		struct iovec iov = { &reply, sizeof(reply) };
+		struct msghdr msg = { .msg_iov = &iov,
+				      .msg_iovlen = 1,
+				      .msg_control = control.bytes,
+				      .msg_controllen = sizeof(control.bytes) };
+
+		cr_assert(ask_as(socket, engine, request));
+		cr_assert_eq(recvmsg(socket, &msg, 0), sizeof(reply));
+		if (reply.status)
+			return given;
+		cr_assert(CMSG_FIRSTHDR(&msg) && held_count < HELD_MAX);
+		memcpy(&held[held_count++], CMSG_DATA(&control.header),
+		       sizeof(int));
+	}
+}
+
+/* Stops this one, has all it can be given, and waits for the next. */
+static unsigned hoard_and_die(const struct priv_request *request)
+{
+	static unsigned engines = 1;
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+	unsigned given;
+
+	eventually(broker_said_times(&live.broker, "serving") >= engines);
+	kill(engine, SIGSTOP);
+	given = hoard(socket, engine, request);
+	close(socket);
+	kill(engine, SIGKILL);
+	engines++;
+	eventually(broker_said_times(&live.broker, "serving") >= engines);
+	return given;
+}
+
+static void give_back(void)
+{
+	while (held_count > 0)
+		close(held[--held_count]);
+}
+
+static void raise_limit(void)
+{
+	const struct rlimit limit = { 2 * HELD_MAX, 2 * HELD_MAX };
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+Test(hoard, of_return_pages_ends_with_two_engines)
+{
+	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,
+					      .count = PAGES_AT_ONCE };
+	const unsigned most = PAGES_EACH / PAGES_AT_ONCE;
+
+	start();
+	raise_limit();
+	cr_assert_geq(hoard_and_die(&request), most - 1);
+	cr_assert_geq(hoard_and_die(&request), most - 1);
+	cr_assert_leq(hoard_and_die(&request), 2);
+	cr_assert(broker_said(&live.broker, "return pages of engines before"));
+	give_back();
+	hoard_and_die(&request); /* is counted at the next start */
+	give_back();
+	cr_assert_geq(hoard_and_die(&request), most - 1);
+	live_stop(&live);
+}
+
+Test(hoard, of_frames_ends_with_two_engines)
+{
+	const struct priv_request request = { .verb = PRIV_XDP_UMEM };
+	unsigned given = 0;
+
+	live_network(&live);
+	live_broker(&live, "[source x]\ninterface = inside\nbackend = xdp\n"
+			   "frame_count = 6144\nsmall_pages = yes\n"
+			   "[channel x]\nsource = x\nallow = everyone\n");
+	for (unsigned i = 0; i < 4; i++)
+		given += hoard_and_die(&request);
+	cr_assert_geq(given, UMEMS_EACH);
+	/* and the one that the lane has */
+	cr_assert_leq(given, 2 * UMEMS_EACH + 1);
+	cr_assert_eq(hoard_and_die(&request), 0);
+	cr_assert(broker_said(&live.broker, "is held by somebody yet"));
+	give_back();
+	cr_assert_gt(hoard_and_die(&request), 1);
 	live_stop(&live);
 }

@@ -46,6 +46,7 @@ static int fuzz_nanosleep(const struct timespec *time, struct timespec *left)
 }
 
 /* First all that it includes, so that the names are theirs there. */
+#include "warden_held.h"
 #include <bpf/bpf.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -54,8 +55,11 @@ static int fuzz_nanosleep(const struct timespec *time, struct timespec *left)
 #define kill fuzz_kill
 #define nanosleep fuzz_nanosleep
 #define bpf_map_create(...) open_something()
+#define held_pages_add fuzz_held_pages_add
 static int open_something(void);
+static int fuzz_held_pages_add(int fd, uint32_t pages);
 #include "../../broker/warden_verbs.c"
+#undef held_pages_add
 #undef exit
 #undef kill
 #undef nanosleep
@@ -83,6 +87,12 @@ static bool may; /* what is asked now be done */
 static int open_something(void)
 {
 	return fails ? -EPERM : dup(nothing);
+}
+
+static int fuzz_held_pages_add(int fd, uint32_t pages)
+{
+	assert(fd >= 0 && pages > 0);
+	return 0;
 }
 
 /* ---------------------------------------------------- the system's effects */
@@ -326,6 +336,12 @@ void asroot_xdp_release(struct xdp_socket *socket)
 	assert(socket >= first &&
 	       socket < first + source_at(asked.source)->lanes);
 	asroot_xdp_close(socket);
+}
+
+void redirect_refuse(struct redirection *redirection, const char *format, ...)
+{
+	(void)redirection;
+	(void)format;
 }
 
 void redirect_detach(struct redirection *redirection)
