@@ -39,6 +39,10 @@ enum config_fanout {
 
 enum config_clock { CLOCK_SOFTWARE, CLOCK_HARDWARE };
 
+/* Of a socket's path, and what is put behind it while another is made. */
+#define CONFIG_SOCKET_MAX 103
+#define CONFIG_SOCKET_NEXT ".new"
+
 /* How the program hangs on the interface, and the socket on its queue. */
 enum config_attach { ATTACH_AUTO, ATTACH_DRIVER, ATTACH_GENERIC };
 enum config_bind { BIND_AUTO, BIND_ZEROCOPY, BIND_COPY };
@@ -125,7 +129,7 @@ struct config_channel {
 };
 
 struct config {
-	char socket[108];	  /* sun_path */
+	char socket[108];	  /* sun_path, at most CONFIG_SOCKET_MAX */
 	char user[NR_NAME_MAX];	  /* of the engine; empty: a free uid */
 	char group[NR_NAME_MAX];  /* of the socket; empty: see socket_gid */
 	uint32_t socket_gid;	  /* default channels let its members in */

@@ -92,7 +92,7 @@ const char *config_backend_name(enum config_backend backend)
 #define LIVE (ONLY(BACKEND_PACKET) | ONLY(BACKEND_XDP))
 
 const struct config_key config_broker_keys[] = {
-	BROKER(socket, config_type_text, 1, 107,
+	BROKER(socket, config_type_text, 1, CONFIG_SOCKET_MAX,
 	       "the path of the control socket"),
 	BROKER(user, config_type_user, 0, NR_NAME_MAX - 1, "the engine's user"),
 	BROKER(group, config_type_group, 0, NR_NAME_MAX - 1,

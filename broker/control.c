@@ -24,6 +24,7 @@
 #include "session.h"
 
 #define LISTENER_PARKED_NS UINT64_C(100000000)
+#define LISTENER_EVENTS (EPOLLIN | EPOLLRDHUP)
 /* What a reload of many sources may take; a quarter where there are few. */
 #define FDS_RESERVED 1024
 #define DEAF_NS UINT64_C(10000000)
@@ -106,12 +107,21 @@ static void park_listener(struct control *control)
 	control->listener_parked_ns = control_now_ns() + LISTENER_PARKED_NS;
 }
 
+/* Shut down, which only who was given it can do; the next has another. */
+__attribute__((noreturn)) static void listener_is_gone(void)
+{
+	log_error("engine: the socket for clients was shut down");
+	_exit(1);
+}
+
 static void take_client(struct control *control, struct event *event,
 			uint32_t events)
 {
-	int fd = accept4(event->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd;
 
-	(void)events;
+	if (events & ~EPOLLIN)
+		listener_is_gone();
+	fd = accept4(event->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		session_accept(control, fd);
 	else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
@@ -211,18 +221,22 @@ static int watch_all(struct control *control)
 		struct event *event;
 		int fd;
 		void (*handle)(struct control *, struct event *, uint32_t);
+		uint32_t events;
 	} table[] = {
-		{ &control->mailbox_event, control->in.fd, take_mail },
-		{ &control->listener_event, PRIV_FD_LISTENER, take_client },
-		{ &control->signal_event, open_signals(), take_signal },
-		{ &control->warden_event, PRIV_FD_WARDEN, warden_is_gone },
+		{ &control->mailbox_event, control->in.fd, take_mail, EPOLLIN },
+		{ &control->listener_event, PRIV_FD_LISTENER, take_client,
+		  LISTENER_EVENTS },
+		{ &control->signal_event, open_signals(), take_signal,
+		  EPOLLIN },
+		{ &control->warden_event, PRIV_FD_WARDEN, warden_is_gone,
+		  EPOLLIN },
 	};
 	int err = 0;
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && !err; i++) {
 		table[i].event->fd = table[i].fd;
 		table[i].event->handle = table[i].handle;
-		err = control_watch(control, table[i].event, EPOLLIN);
+		err = control_watch(control, table[i].event, table[i].events);
 	}
 	return err;
 }
@@ -364,7 +378,8 @@ static int run_deadlines(struct control *control)
 
 	if (control->listener_parked_ns && control->listener_parked_ns <= now) {
 		control->listener_parked_ns = 0;
-		control_change(control, &control->listener_event, EPOLLIN);
+		control_change(control, &control->listener_event,
+			       LISTENER_EVENTS);
 	}
 	if (control->links_due_ns && control->links_due_ns <= now) {
 		control_check_links(control);

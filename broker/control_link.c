@@ -144,23 +144,20 @@ static bool reopen(struct control_source *source, uint32_t interface)
 }
 
 /*
- * What a dead engine has left in a ring cannot be what the kernel wrote. The
- * lanes of an interface share a fanout group: all get new ones, the others
- * give first what is in theirs.
+ * What a dead engine has left in a ring cannot be what the kernel wrote. No
+ * engine is given a second socket because it says so: the next one gets it.
  */
-static void replace_ring(struct control *control, struct control_source *source,
-			 const struct lane *lane)
+__attribute__((noreturn)) static void
+leave_ring(const struct control_source *source, const struct lane *lane)
 {
 	uint32_t interface = lane->number / source->config->lanes;
-	struct link *link = &source->links[interface];
+	uint32_t number = lane->number % source->config->lanes;
 
-	log_warn("source %s: lane %u on %s: its ring is not as the kernel "
-		 "writes it: opened anew",
-		 source->config->name, lane->number % source->config->lanes,
-		 lane->interface);
-	link->is_stale = !reopen(source, interface);
-	note_link(control, source, interface,
-		  link->is_stale ? PRIV_LINK_NEW : PRIV_LINK_UP);
+	log_error("source %s: lane %u on %s: its ring is not as the kernel "
+		  "writes it: opened anew by another engine",
+		  source->config->name, number, lane->interface);
+	(void)priv_packet_broken(source->index, interface, number);
+	exit(1);
 }
 
 void control_lane_has_failed(struct lane_command *command)
@@ -177,10 +174,8 @@ void control_lane_has_failed(struct lane_command *command)
 	 */
 	if (!source || source->is_removed)
 		return;
-	if (lane->ring_is_broken) {
-		replace_ring(control, source, lane);
-		return;
-	}
+	if (lane->ring_is_broken)
+		leave_ring(source, lane);
 	if (ask_link(source, interface, lane->number % lane->config->lanes,
 		     &reply))
 		return; /* not open: it will be when the link is back */

@@ -12,6 +12,12 @@ enum log_level {
 	LOG_LEVEL_DEBUG
 };
 
+/*
+ * From now on no line waits for who reads stderr, nor does what others write
+ * to it: one that is full loses them. Before: only if others fill it just then.
+ */
+void log_never_wait(void);
+
 void log_set_level(enum log_level level);
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level,
 						    const char *format, ...);

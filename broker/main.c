@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* netringd: reads its arguments, then becomes the warden or the engine. */
+#include <fcntl.h>
 #include <getopt.h>
 #include <netring/version.h>
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include "policy.h"
 #include "warden.h"
 #include "warden_start.h"
+#include "warden_user.h"
 
 static const char usage[] =
 	"Usage: netringd -c FILE [--check]\n"
@@ -119,6 +121,22 @@ static void warn_of_channels(const struct config *config)
 		policy_warn(config, &config->channels[i], geteuid() == 0);
 }
 
+/*
+ * What else who started us had open is none of our business, still less an
+ * engine's. The first three are there, so that nothing of ours gets in place of
+ * one and is written to as the log.
+ */
+static int own_descriptors(void)
+{
+	int fd;
+
+	close_range(STDERR_FILENO + 1, ~0u, 0);
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	return fd < 0 ? 1 : close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct arguments arguments;
@@ -127,6 +145,10 @@ int main(int argc, char **argv)
 
 	if (argc > 0 && strcmp(argv[0], ENGINE_NAME) == 0)
 		return engine_run();
+	if (own_descriptors()) {
+		log_error("cannot open /dev/null");
+		return 1;
+	}
 	if (parse_arguments(&arguments, argc, argv))
 		return 2;
 	warden.config = start_config(&arguments.start, &warden.config_fd);
@@ -140,10 +162,8 @@ int main(int argc, char **argv)
 		warn_of_channels(warden.config);
 		return 0;
 	}
-	if (start_user(warden.config, &warden.uid, &warden.gid))
-		return 1;
-	warden.listener = start_listener(warden.config, &warden.socket_file);
-	if (warden.listener < 0)
+	if (user_choose(warden.config, &warden.uid, &warden.gid) ||
+	    listener_open(&warden.listener, warden.config))
 		return 1;
 	warden.start = &arguments.start;
 	return warden_run(&warden);

@@ -154,6 +154,15 @@ int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
 	return ask(&request, &reply, NULL, 0);
 }
 
+int priv_packet_broken(uint32_t source, uint32_t interface, uint32_t lane)
+{
+	const struct priv_request request =
+		request_of(PRIV_PACKET_BROKEN, source, interface, lane, 0);
+	struct priv_reply reply;
+
+	return ask(&request, &reply, NULL, 0);
+}
+
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply)
 {

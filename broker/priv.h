@@ -25,8 +25,13 @@
  */
 #define PRIV_NEXT 16u
 
-/* Descriptors that the engine is started with. */
-enum priv_fd { PRIV_FD_WARDEN = 3, PRIV_FD_CONFIG = 4, PRIV_FD_LISTENER = 5 };
+/* Descriptors that the engine is started with, beside stderr; no others. */
+enum priv_fd {
+	PRIV_FD_WARDEN = 3,
+	PRIV_FD_CONFIG,
+	PRIV_FD_LISTENER,
+	PRIV_FDS_GIVEN
+};
 
 enum priv_verb {
 	PRIV_PACKET_OPEN = 1, /* fds: AF_PACKET ring, epoll; rejects all yet */
@@ -49,6 +54,7 @@ enum priv_verb {
 	PRIV_PACKET_USERS,    /* users: whose captures are on a lane; the next
 				 engine waits for them */
 	PRIV_PROCESS_NAME,    /* count: a pid; what it calls itself */
+	PRIV_PACKET_BROKEN,   /* a lane's ring: the next engine gets another */
 	PRIV_VERBS,
 };
 
@@ -133,6 +139,7 @@ int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_packet_users(uint32_t source, uint32_t interface, uint32_t lane,
 		      const struct users *users);
+int priv_packet_broken(uint32_t source, uint32_t interface, uint32_t lane);
 int priv_packet_error(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);
 int priv_xdp_umem(uint32_t source, uint32_t interface, uint32_t lane,

@@ -203,23 +203,35 @@ void region_free(struct region *region)
 	*region = (struct region){ .fd = -1 };
 }
 
-bool region_free_last(struct region *region)
+bool region_is_ours_alone(int fd)
 {
-	bool is_last = false;
+	/* The kernel gives this lease to the only one who has the file. */
+	if (fcntl(fd, F_SETLEASE, F_WRLCK))
+		return false;
+	fcntl(fd, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
+int region_let_go(struct region *region)
+{
 	char name[16];
 	int fd;
 
 	if (!region->base)
-		return false;
+		return -EBADF;
 	snprintf(name, sizeof(name), "%d", region->fd);
 	fd = openat(proc_fd, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) { /* then it is the one that was lent */
+		munmap(region->base, region->size);
+		fd = region->fd;
+		*region = (struct region){ .fd = -1 };
+		return fd;
+	}
 	region_free(region);
-	if (fd < 0)
-		return false;
-	/* The kernel gives this lease to the only one who has the file. */
-	is_last = fcntl(fd, F_SETLEASE, F_WRLCK) == 0;
+	if (!region_is_ours_alone(fd))
+		return fd;
 	close(fd);
-	return is_last;
+	return -ENOENT;
 }
 
 const void *region_map(int fd, size_t size)

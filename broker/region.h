@@ -39,8 +39,12 @@ int region_new(struct region *region, const char *name, size_t size,
 
 void region_free(struct region *region);
 
-/* Frees it, too. Whether that was the last: nobody has it open or mapped. */
-bool region_free_last(struct region *region);
+/*
+ * Frees it, too, but for a descriptor while others have it open or mapped, by
+ * which region_is_ours_alone() finds out when that is over. Or -errno.
+ */
+int region_let_go(struct region *region);
+bool region_is_ours_alone(int fd);
 
 /*
  * Bytes that can be allocated. Asked for more than there is, the kernel would

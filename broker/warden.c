@@ -15,7 +15,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,8 +22,10 @@
 #include "engine.h"
 #include "lane_sched.h"
 #include "log.h"
+#include "warden_held.h"
 #include "warden_offload.h"
 #include "region.h"
+#include "warden_user.h"
 #include "warden_verbs.h"
 
 #define STOP_TIMEOUT_MS 5000
@@ -46,22 +47,30 @@ static int move_fd(int from, int to)
 	return dup2(from, to) < 0 ? -errno : 0;
 }
 
-/* Puts the descriptors of enum priv_fd in place; nothing else survives. */
+/*
+ * Puts the descriptors of enum priv_fd in place, beside stderr: nothing else
+ * survives the exec, whatever it is and whoever has opened it. Returns that of
+ * the program, or -errno.
+ */
 static int arrange_fds(const struct warden_options *options, int socket)
 {
-	/* First out of the way of the targets. */
-	int high[3] = { fcntl(socket, F_DUPFD_CLOEXEC, 16),
-			fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
-			fcntl(options->listener, F_DUPFD_CLOEXEC, 16) };
+	static const int targets[] = { STDIN_FILENO, STDOUT_FILENO,
+				       PRIV_FD_WARDEN, PRIV_FD_CONFIG,
+				       PRIV_FD_LISTENER };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+	/* First out of the way of the targets. */
+	int high[] = { fcntl(null, F_DUPFD_CLOEXEC, 16),
+		       fcntl(null, F_DUPFD_CLOEXEC, 16),
+		       fcntl(socket, F_DUPFD_CLOEXEC, 16),
+		       fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
+		       fcntl(options->listener.fd, F_DUPFD_CLOEXEC, 16) };
 	int program = fcntl(self, F_DUPFD_CLOEXEC, 16);
-	int err = move_fd(high[0], PRIV_FD_WARDEN);
+	int err = program < 0 ? -errno : 0;
 
-	if (!err)
-		err = move_fd(high[1], PRIV_FD_CONFIG);
-	if (!err)
-		err = move_fd(high[2], PRIV_FD_LISTENER);
-	if (!err && program < 0)
+	for (size_t i = 0; i < sizeof(high) / sizeof(high[0]) && !err; i++)
+		err = move_fd(high[i], targets[i]);
+	if (!err && close_range(PRIV_FDS_GIVEN, ~0u, CLOSE_RANGE_CLOEXEC))
 		err = -errno;
 	return err ? err : program;
 }
@@ -125,10 +134,8 @@ exec_engine(const struct warden_options *options, int socket)
 static void lend_nothing(struct warden *warden)
 {
 	for (int s = 0; s < SOURCES_MAX; s++)
-		for (int l = 0; l < LANES_MAX; l++) {
+		for (int l = 0; l < LANES_MAX; l++)
 			warden->sockets[s][l].is_lent = false;
-			warden->sockets[s][l].anew = 0;
-		}
 }
 
 static int start_engine(struct warden *warden)
@@ -139,7 +146,12 @@ static int start_engine(struct warden *warden)
 	warden->ready_ns = 0;
 	warden->was_told = false;
 	lend_nothing(warden);
-	warden->pages_made = 0; /* those of the last one are gone */
+	warden->pages_made = 0;
+	warden->pages_held = held_pages();
+	if (warden->pages_held > RETURN_PAGES_MAX)
+		log_warn("%u return pages of engines before this one are held "
+			 "by somebody yet: this one may make fewer",
+			 warden->pages_held);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		return -errno;
 	warden_allow_frames(warden, warden->options->config);
@@ -227,6 +239,7 @@ static void detach_xdp(struct warden *warden)
 /* Waits for the engine's end, and helps when it takes too long. */
 static int reap_engine(struct warden *warden)
 {
+	struct warden_options *options = warden->options;
 	int status = 0;
 
 	for (int ms = 0; waitpid(warden->engine, &status, WNOHANG) == 0;
@@ -237,6 +250,8 @@ static int reap_engine(struct warden *warden)
 	}
 	warden->engine = 0;
 	close(warden->engine_socket);
+	if (!warden->is_stopping)
+		listener_renew(&options->listener, options->config);
 	warden_abandon(warden);
 	close_xdp(warden);
 	return status;
@@ -412,11 +427,25 @@ static void prepare_next(struct warden *warden)
 	warden->pause_ms = next_pause(warden, served_ns);
 }
 
+/* What another engine needs and there may be no more. */
+static bool can_start(struct warden *warden)
+{
+	struct warden_options *options = warden->options;
+
+	if (user_check(options->config, &options->uid, &options->gid))
+		return false;
+	return options->listener.fd >= 0 ||
+	       listener_renew(&options->listener, options->config) == 0;
+}
+
 /* One engine, to its end. Returns how that was (as of waitpid()). */
 static int run_engine(struct warden *warden)
 {
-	int err = start_engine(warden);
+	int err;
 
+	if (!can_start(warden))
+		return W_EXITCODE(1, 0);
+	err = start_engine(warden);
 	if (err) {
 		log_error("cannot start an engine: %s", strerror(-err));
 		return W_EXITCODE(1, 0);
@@ -462,6 +491,7 @@ int warden_run(struct warden_options *options)
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
+	log_never_wait();
 	prctl(PR_SET_DUMPABLE, 0);
 	warden.options = options;
 	warden.signals = open_signals();
@@ -478,6 +508,6 @@ int warden_run(struct warden_options *options)
 	}
 	detach_xdp(&warden);
 	offload_restore();
-	warden_unlink(&warden);
+	listener_remove(&options->listener, options->config);
 	return status;
 }

@@ -10,15 +10,15 @@
 #include <sys/types.h>
 
 #include "config.h"
+#include "warden_listener.h"
 #include "warden_start.h"
 
 struct warden_options {
 	const struct start_options *start; /* to read the configuration again */
 	const struct config *config;
 	int config_fd;
-	int listener;
-	struct stat socket_file; /* that clients connect to */
-	uid_t uid;		 /* of the engine */
+	struct listener listener;
+	uid_t uid; /* of the engine */
 	gid_t gid;
 };
 

@@ -343,7 +343,7 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 
 static bool can_be_kept(const struct packet_socket *socket)
 {
-	return socket->fd >= 0 && socket->is_started;
+	return socket->fd >= 0 && socket->is_started && !socket->is_broken;
 }
 
 static void keep_lane(struct packet_socket *socket, bool has_served)
@@ -357,6 +357,7 @@ static void keep_lane(struct packet_socket *socket, bool has_served)
 	else
 		users_raise(&socket->wanted, &socket->users);
 	memset(&socket->users, 0, sizeof(socket->users));
+	socket->is_broken = false;
 }
 
 void asroot_packet_keep(const struct config_source *source,
@@ -367,8 +368,8 @@ void asroot_packet_keep(const struct config_source *source,
 		bool are_kept = true;
 
 		for (uint32_t l = 0; l < source->lanes; l++) {
-			keep_lane(&lanes[l], has_served);
 			are_kept &= can_be_kept(&lanes[l]);
+			keep_lane(&lanes[l], has_served);
 		}
 		for (uint32_t l = 0; l < source->lanes; l++) {
 			lanes[l].is_kept = are_kept;

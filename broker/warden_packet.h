@@ -12,9 +12,9 @@ struct packet_socket {
 	int epoll_fd;
 	int said;	 /* the error that was logged last */
 	bool is_started; /* it has its filter, which may be locked */
-	bool is_kept;  /* an engine has died: the next goes on with its ring */
-	bool is_lent;  /* to this engine */
-	uint32_t anew; /* times it got another that only it saw the need of */
+	bool is_kept;	/* an engine has died: the next goes on with its ring */
+	bool is_lent;	/* to this engine */
+	bool is_broken; /* this engine says: the next gets another ring */
 	struct priv_packet ring;
 	struct users users;  /* captures on it, as the engine says */
 	struct users wanted; /* as those before said: the next waits for */

@@ -50,6 +50,7 @@ void warden_allow_frames(struct warden *warden, const struct config *config)
 			warden->umems_left +=
 				UMEMS_EACH * config->sources[s].lanes *
 				config->sources[s].interface_count;
+	warden->umems_held = 2 * warden->umems_left;
 }
 
 /* What is open for a source gets another place, where nothing is open. */

@@ -1,42 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Before the warden serves: configuration, user, socket. The text is read by a
+ * The configuration, at the start and at each reload. The text is read by a
  * child that has given up everything but the memory it writes the result to.
  */
 #include "warden_start.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <net/if.h>
-#include <pwd.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "filter.h"
 #include "log.h"
 #include "warden_host.h"
+#include "warden_user.h"
 
-#define NOBODY 65534
-#define TURN_TRIES 100 /* 10 ms apart */
-/* Where Debian allots nothing by itself. */
-#define FREE_UID_FIRST 64700u
-#define FREE_UID_LAST 64999u
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83
-#endif
+/* Reads a file and compiles filters; somebody may have stopped it. */
+#define PARSER_MS 5000
 
 /* ---------------------------------------------------------- configuration */
 
@@ -44,10 +34,8 @@ static int parse(const struct start_options *options, struct config *config,
 		 FILE *file)
 {
 	config_init(config);
-	if (options->socket &&
-	    strlen(options->socket) >= sizeof(config->socket)) {
-		log_error("--socket: longer than %zu bytes",
-			  sizeof(config->socket) - 1);
+	if (options->socket && strlen(options->socket) > CONFIG_SOCKET_MAX) {
+		log_error("--socket: longer than %d bytes", CONFIG_SOCKET_MAX);
 		return 1;
 	}
 	if (file && config_parse(config, file, options->config_file, stderr))
@@ -64,12 +52,12 @@ static int parse(const struct start_options *options, struct config *config,
 }
 
 /* Gives up what this process has; it only has to read and to write memory. */
-static int become_nobody(void)
+static int become(uid_t uid)
 {
 	if (geteuid() != 0)
 		return 0;
-	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
-	    setresuid(NOBODY, NOBODY, NOBODY) || prctl(PR_SET_DUMPABLE, 0) ||
+	if (setgroups(0, NULL) || setresgid(uid, uid, uid) ||
+	    setresuid(uid, uid, uid) || prctl(PR_SET_DUMPABLE, 0) ||
 	    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return -errno;
 	return 0;
@@ -77,7 +65,7 @@ static int become_nobody(void)
 
 __attribute__((noreturn)) static void
 parse_in_child(const struct start_options *options, struct config *config,
-	       FILE *file)
+	       FILE *file, uid_t uid)
 {
 	int keep = file ? fileno(file) : STDERR_FILENO;
 	int err;
@@ -92,7 +80,7 @@ parse_in_child(const struct start_options *options, struct config *config,
 				  "%s",
 				  strerror(-err));
 	}
-	err = become_nobody();
+	err = become(uid);
 	if (err) {
 		log_error("cannot give up privilege: %s", strerror(-err));
 		_exit(1);
@@ -153,12 +141,56 @@ static const struct config *keep_config(struct config *shared, int *fd)
 	return config;
 }
 
+/* The parser's status, as of waitpid(). */
+static int wait_for(pid_t pid)
+{
+	struct pollfd fd = { .fd = (int)syscall(SYS_pidfd_open, pid, 0),
+			     .events = POLLIN };
+	int status = 1 << 8;
+	bool has_ended = fd.fd >= 0 && poll(&fd, 1, PARSER_MS) > 0;
+
+	if (!has_ended) {
+		log_error("the configuration's parser did not end: killed");
+		kill(pid, SIGKILL);
+	}
+	if (fd.fd >= 0)
+		close(fd.fd);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (has_ended && !WIFEXITED(status))
+		log_error("the configuration's parser died of signal %d",
+			  WTERMSIG(status));
+	return status;
+}
+
+/* Whether it has read what there is, into @shared. */
+static bool run_parser(const struct start_options *options,
+		       struct config *shared, FILE *file)
+{
+	/* Not nobody: what runs as that can stop it. */
+	uid_t uid = geteuid() == 0 ? user_borrow() : 0;
+	int status = 1 << 8;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		parse_in_child(options, shared, file, uid);
+	if (pid < 0)
+		log_error("cannot run the configuration's parser: %s",
+			  strerror(errno));
+	else
+		status = wait_for(pid);
+	if (uid != 0)
+		user_give_back(uid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 const struct config *start_config(const struct start_options *options, int *fd)
 {
 	struct config *shared = config_memory(fd);
 	FILE *file = NULL;
-	int status;
-	pid_t pid;
+	bool is_good;
 
 	if (!shared) {
 		log_error("no memory for the configuration");
@@ -173,21 +205,10 @@ const struct config *start_config(const struct start_options *options, int *fd)
 			return NULL;
 		}
 	}
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		parse_in_child(options, shared, file);
+	is_good = run_parser(options, shared, file);
 	if (file)
 		fclose(file);
-	if (pid < 0 || waitpid(pid, &status, 0) != pid) {
-		log_error("cannot run the configuration's parser: %s",
-			  strerror(errno));
-		status = 1 << 8;
-	}
-	if (!WIFEXITED(status))
-		log_error("the configuration's parser died of signal %d",
-			  WTERMSIG(status));
-	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+	if (!is_good) {
 		drop_config(shared, *fd);
 		return NULL;
 	}
@@ -260,220 +281,4 @@ int start_check(const struct config *config, const char *name)
 	for (uint32_t i = 0; i < config->source_count; i++)
 		errors += check_source(&config->sources[i], name);
 	return errors;
-}
-
-/* ------------------------------------------------------------------- user */
-
-static bool process_has_uid(const char *pid, uid_t uid)
-{
-	char path[64], line[256];
-	unsigned real, effective, saved;
-	bool found = false;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%.20s/status", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return errno != ENOENT && errno != ESRCH; /* it may have */
-	while (!found && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Uid: %u %u %u", &real, &effective, &saved) ==
-		    3)
-			found = real == uid || effective == uid || saved == uid;
-	fclose(file);
-	return found;
-}
-
-static bool uid_is_in_use(uid_t uid)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *entry;
-	bool found = false;
-
-	if (!proc)
-		return true; /* nobody can say that it is not */
-	while (!found && (entry = readdir(proc)))
-		if (isdigit((unsigned char)entry->d_name[0]))
-			found = process_has_uid(entry->d_name, uid);
-	closedir(proc);
-	return found;
-}
-
-static int use_free_uid(uid_t *uid, gid_t *gid)
-{
-	for (uid_t id = FREE_UID_FIRST; id <= FREE_UID_LAST; id++) {
-		if (getpwuid(id) || getgrgid(id) || uid_is_in_use(id))
-			continue;
-		*uid = id;
-		*gid = id;
-		return 0;
-	}
-	log_error(
-		"no free uid from %u to %u for the engine: make a user for it "
-		"alone and set 'user ='",
-		FREE_UID_FIRST, FREE_UID_LAST);
-	return 1;
-}
-
-int start_user(const struct config *config, uid_t *uid, gid_t *gid)
-{
-	const char *name = config->user[0] ? config->user : "netring";
-	const struct passwd *user;
-
-	*uid = geteuid();
-	*gid = getegid();
-	if (*uid != 0)
-		return 0;
-	user = getpwnam(name);
-	if (!user && config->user[0]) {
-		log_error("user '%s' does not exist: make it (adduser --system "
-			  "%s) or leave 'user =' out",
-			  name, name);
-		return 1;
-	}
-	if (!user)
-		return use_free_uid(uid, gid);
-	if (user->pw_uid == 0 || uid_is_in_use(user->pw_uid)) {
-		log_error("user '%s' is %s: the engine needs one that nothing "
-			  "else has, because it can trace what has the same",
-			  name, user->pw_uid ? "in use by a process" : "root");
-		return 1;
-	}
-	*uid = user->pw_uid;
-	*gid = user->pw_gid;
-	return 0;
-}
-
-/* ----------------------------------------------------------------- socket */
-
-static int make_directory(const char *socket_path)
-{
-	char path[sizeof(((struct config *)0)->socket)], *slash;
-
-	snprintf(path, sizeof(path), "%s", socket_path);
-	slash = strrchr(path, '/');
-	if (!slash || slash == path)
-		return 0;
-	*slash = '\0';
-	if (mkdir(path, 0755) && errno != EEXIST) {
-		log_error("%s: %s", path, strerror(errno));
-		return 1;
-	}
-	return 0;
-}
-
-/* A socket file that nobody listens on is left over and goes. */
-static int clear_way(const struct sockaddr_un *address)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			0);
-	struct stat st;
-	int err;
-
-	if (fd < 0)
-		return -errno;
-	err = connect(fd, (const struct sockaddr *)address, sizeof(*address)) ?
-		      -errno :
-		      -EADDRINUSE;
-	close(fd);
-	if (err == -EAGAIN)
-		err = -EADDRINUSE;
-	if (err == -ENOENT)
-		return 0;
-	if (err != -ECONNREFUSED)
-		return err;
-	/* So says connect() of any other file, too. */
-	if (lstat(address->sun_path, &st) || !S_ISSOCK(st.st_mode))
-		return -ENOTSOCK;
-	return unlink(address->sun_path) ? -errno : 0;
-}
-
-/* Who may connect: for all, unless there is a group. */
-static int open_up(const struct config *config, const char *path)
-{
-	if (chmod(path, 0666))
-		return -errno;
-	if (config->socket_gid_set && geteuid() == 0 &&
-	    chown(path, 0, config->socket_gid))
-		return -errno;
-	return 0;
-}
-
-static int listen_on(const struct config *config,
-		     const struct sockaddr_un *address, struct stat *file)
-{
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			0);
-	int none = 0, err;
-
-	if (fd < 0)
-		return -errno;
-	/* Refused by kernels before 6.16: then what is sent is closed unread.
-	 */
-	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof(none));
-	if (bind(fd, (const struct sockaddr *)address, sizeof(*address))) {
-		err = -errno;
-		close(fd);
-		return err;
-	}
-	err = lstat(address->sun_path, file) ? -errno : 0;
-	if (!err)
-		err = open_up(config, address->sun_path);
-	if (!err && listen(fd, 128))
-		err = -errno;
-	if (!err)
-		return fd;
-	unlink(address->sun_path);
-	close(fd);
-	return err;
-}
-
-/*
- * Brokers that start at once take turns: else both find the same file left
- * over, and the second removes what the first has made. Anybody who can read
- * the directory can hold the lock, so it is not waited for long.
- */
-static int take_turn(const char *socket_path)
-{
-	const struct timespec pause = { .tv_nsec = 10000000 };
-	char path[sizeof(((struct config *)0)->socket)], *slash;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s", socket_path);
-	slash = strrchr(path, '/');
-	if (slash)
-		slash[slash == path] = '\0';
-	fd = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (int i = 0; i < TURN_TRIES && fd >= 0; i++) {
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-			break;
-		nanosleep(&pause, NULL);
-	}
-	return fd;
-}
-
-int start_listener(const struct config *config, struct stat *file)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int err, turn;
-
-	memcpy(address.sun_path, config->socket, sizeof(address.sun_path));
-	if (make_directory(config->socket))
-		return -1;
-	turn = take_turn(config->socket);
-	err = clear_way(&address);
-	if (err == 0)
-		err = listen_on(config, &address, file);
-	if (turn >= 0)
-		close(turn);
-	if (err == -EADDRINUSE)
-		log_error("%s: another broker serves this socket: stop it, or "
-			  "use another (--socket)",
-			  config->socket);
-	else if (err == -ENOTSOCK)
-		log_error("%s: another file is there: use another path "
-			  "(--socket)",
-			  config->socket);
-	else if (err < 0)
-		log_error("%s: %s", config->socket, strerror(-err));
-	return err < 0 ? -1 : err;
 }

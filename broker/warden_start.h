@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the warden does once, before it serves. */
+/* How the warden comes to its configuration. */
 #ifndef NETRINGD_WARDEN_START_H
 #define NETRINGD_WARDEN_START_H
 
 #include <stdbool.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <sys/types.h>
 
 #include "config.h"
 
@@ -30,18 +28,5 @@ const struct config *start_config(const struct start_options *options, int *fd);
  * Messages have been printed. Returns the number of errors.
  */
 int start_check(const struct config *config, const char *name);
-
-/*
- * The engine's user: the configured one, else "netring", else a free uid; in
- * any case one that no process has. Returns 0, or 1 after a message.
- */
-int start_user(const struct config *config, uid_t *uid, gid_t *gid);
-
-/*
- * The listening socket, in a directory made for it. Says which broker is in
- * the way if one is. @file: what clients connect to, as it was made. Returns
- * the descriptor, or -1 after a message.
- */
-int start_listener(const struct config *config, struct stat *file);
 
 #endif

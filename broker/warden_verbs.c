@@ -20,11 +20,10 @@
 #include <netring/layout.h>
 
 #include "log.h"
+#include "warden_held.h"
 #include "warden_offload.h"
 
-#define RETURN_PAGES_MAX 16384 /* made in the life of an engine */
-#define RINGS_ANEW_MAX 3       /* of a lane, but for its lanes' own words */
-#define SEND_TRIES 100	       /* of an answer, 1 ms apart */
+#define SEND_TRIES 100 /* of an answer, 1 ms apart */
 /* Between two readings of the configuration. Who asks sooner waits. */
 #define RELOAD_PERIOD_NS 50000000
 
@@ -36,24 +35,13 @@ uint64_t warden_clock_ns(clockid_t clock)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void warden_unlink(const struct warden *warden)
-{
-	const char *path = warden->options->config->socket;
-	const struct stat *ours = &warden->options->socket_file;
-	struct stat st;
-
-	if (lstat(path, &st) == 0 && st.st_dev == ours->st_dev &&
-	    st.st_ino == ours->st_ino)
-		unlink(path);
-}
-
 void warden_surprise(const struct warden *warden, const char *what)
 {
 	log_error("the engine asked for something impossible (%s): stopping",
 		  what);
 	kill(warden->engine, SIGKILL);
 	offload_restore();
-	warden_unlink(warden);
+	listener_remove(&warden->options->listener, warden->options->config);
 	exit(1);
 }
 
@@ -107,9 +95,8 @@ static bool is_present(const struct warden *warden,
 }
 
 /*
- * Another only if the warden sees why: the interface has gone, or a lane of it
- * is not open. That what is in the ring is broken the engine alone can see, and
- * is believed a few times: each lane may say so, and all get another.
+ * Another only if the warden itself sees why: the interface has gone, or a lane
+ * of it is not open. One whose ring is broken is for the next engine.
  */
 static bool may_open(const struct warden *warden,
 		     const struct priv_request *request,
@@ -127,7 +114,7 @@ static bool may_open(const struct warden *warden,
 		    !asroot_packet_is_bound(source, request->interface,
 					    &first[l]))
 			return true;
-	return socket->anew++ < source->lanes + RINGS_ANEW_MAX;
+	return false;
 }
 
 static int asroot_open(struct warden *warden,
@@ -209,6 +196,17 @@ static int asroot_users(struct warden *warden,
 	return 0;
 }
 
+/* At worst what was in the ring is lost, which was its own to give. */
+static int asroot_broken(struct warden *warden,
+			 const struct priv_request *request,
+			 struct priv_reply *reply, int *fds)
+{
+	(void)reply;
+	(void)fds;
+	requested_lane(warden, request)->is_broken = true;
+	return 0;
+}
+
 static int asroot_error(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
@@ -271,10 +269,20 @@ static int asroot_xumem(struct warden *warden,
 			struct priv_reply *reply, int *fds)
 {
 	struct xdp_lane lane = requested_xdp(warden, request);
-	int err =
-		asroot_xdp_umem(lane.source, request->interface, request->lane,
-				may_be_anyhow(warden), lane.socket,
-				lane.redirection, &warden->umems_left, reply);
+	int err;
+
+	if (held_frames() >= warden->umems_held) {
+		redirect_refuse(
+			lane.redirection,
+			"source %s: what engines before this one had of "
+			"frames is held by somebody yet: no more are "
+			"made until it is given back",
+			lane.source->name);
+		return -ENOSPC;
+	}
+	err = asroot_xdp_umem(lane.source, request->interface, request->lane,
+			      may_be_anyhow(warden), lane.socket,
+			      lane.redirection, &warden->umems_left, reply);
 
 	if (err)
 		return err;
@@ -356,17 +364,25 @@ static int asroot_return_pages(struct warden *warden,
 			       struct priv_reply *reply, int *fds)
 {
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
+	int err;
 
 	(void)reply;
 	if (request->count < 1 || request->count > NR_LANES_MAX)
 		warden_surprise(warden, "return pages");
-	if (request->count > RETURN_PAGES_MAX - warden->pages_made)
+	if (request->count > RETURN_PAGES_MAX - warden->pages_made ||
+	    request->count + warden->pages_made + warden->pages_held >
+		    RETURN_PAGES_HELD)
 		return -ENOSPC;
 	fds[0] = bpf_map_create(BPF_MAP_TYPE_ARRAY, "netring_return",
 				sizeof(uint32_t), NR_PAGE, request->count,
 				&opts);
 	if (fds[0] < 0)
 		return fds[0];
+	err = held_pages_add(fds[0], request->count);
+	if (err) {
+		close(fds[0]);
+		return err;
+	}
 	warden->pages_made += request->count;
 	return 1;
 }
@@ -482,6 +498,7 @@ static const struct verb {
 	[PRIV_START] = { asroot_which, false },
 	[PRIV_PACKET_USERS] = { asroot_users, false },
 	[PRIV_PROCESS_NAME] = { asroot_name, false },
+	[PRIV_PACKET_BROKEN] = { asroot_broken, false },
 };
 
 /* As sendmsg(); tried again while it is the kernel that has no memory. */
@@ -579,6 +596,7 @@ void warden_serve_request(struct warden *warden)
 		warden_surprise(warden, "length");
 	if (request.verb >= PRIV_VERBS || !verbs[request.verb].act)
 		warden_surprise(warden, "verb");
+	(void)held_frames(); /* what is free by now is not kept for long */
 	log_keep(reply.why, sizeof(reply.why));
 	n = verbs[request.verb].act(warden, &request, &reply, fds);
 	log_keep(NULL, 0);

@@ -33,13 +33,15 @@ struct warden {
 	bool was_told;	      /* the engine, to stop */
 	uint64_t stop_ns;     /* until then it may take, CLOCK_MONOTONIC */
 	uint64_t reloaded_ns; /* the last time */
-	uint32_t pages_made;
-	uint32_t restarts;   /* engines that have died */
-	uint64_t died_ns;    /* the last one, since the epoch */
-	uint64_t ready_ns;   /* this one, CLOCK_MONOTONIC; 0: not yet */
-	uint32_t pause_ms;   /* before it was started */
-	uint32_t quick_left; /* engines that served and are followed at once */
-	uint32_t umems_left; /* that this engine may ask for */
+	uint32_t pages_made;  /* return pages, for this engine */
+	uint32_t pages_held;  /* of those before it, by somebody */
+	uint32_t restarts;    /* engines that have died */
+	uint64_t died_ns;     /* the last one, since the epoch */
+	uint64_t ready_ns;    /* this one, CLOCK_MONOTONIC; 0: not yet */
+	uint32_t pause_ms;    /* before it was started */
+	uint32_t quick_left;  /* engines that served and are followed at once */
+	uint32_t umems_left;  /* that this engine may ask for */
+	uint32_t umems_held;  /* so many that others hold are too many */
 	struct config last_read;   /* by a reload, whatever came of it */
 	const struct config *next; /* read, and not in force yet; or NULL */
 	int next_fd;
@@ -51,9 +53,6 @@ struct warden {
 /* Ends the engine and the warden: @what cannot have been asked by ours. */
 __attribute__((noreturn)) void warden_surprise(const struct warden *warden,
 					       const char *what);
-
-/* Removes the file that clients connect to, unless it is another's now. */
-void warden_unlink(const struct warden *warden);
 
 uint64_t warden_clock_ns(clockid_t clock);
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "warden_held.h"
 #include "warden_offload.h"
 
 #define BIND_TRIES 100	    /* 2 ms apart */
@@ -340,7 +341,7 @@ int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
 			  source->name);
 		return -ENOSPC;
 	}
-	region_free(&socket->next_umem);
+	held_let_go(&socket->next_umem);
 	err = make_umem(redirection, source, &socket->next_umem);
 	if (err)
 		return err;
@@ -359,7 +360,7 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 
 	close_socket(socket);
 	if (flags & XDP_NEW_FRAMES && socket->next_umem.base) {
-		region_free(&socket->umem);
+		held_let_go(&socket->umem);
 		socket->umem = socket->next_umem;
 		socket->next_umem = (struct region){ .fd = -1 };
 	}
@@ -519,7 +520,7 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 
 bool asroot_xdp_forget(struct xdp_socket *socket)
 {
-	return region_free_last(&socket->next_umem);
+	return held_let_go(&socket->next_umem);
 }
 
 void asroot_xdp_release(struct xdp_socket *socket)
@@ -530,8 +531,8 @@ void asroot_xdp_release(struct xdp_socket *socket)
 void asroot_xdp_close(struct xdp_socket *socket)
 {
 	close_socket(socket);
-	region_free(&socket->umem);
-	region_free(&socket->next_umem);
+	held_let_go(&socket->umem);
+	held_let_go(&socket->next_umem);
 	memset(&socket->counted, 0, sizeof(socket->counted));
 }
 

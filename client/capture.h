@@ -233,6 +233,12 @@ bool patience_wait(struct patience *patience, int fd);
 /* Returns a connected socket, -ECONNREFUSED if nobody listens, or -errno. */
 int dial_connect(const char *path);
 
+/*
+ * Whether to connect once more: it was hung up on without an answer. So are
+ * those who waited for an engine that has died; the next has a socket by then.
+ */
+bool dial_again(int err);
+
 /* Sends the question. What is wrong with it, the answer tells. */
 int dial_ask(int socket, const struct nr_msg *msg);
 

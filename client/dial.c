@@ -85,15 +85,22 @@ static int address_init(struct sockaddr_un *address, const char *path)
 
 /*
  * Non-blocking: connect() to a full backlog would wait without a limit; like
- * this it says EAGAIN, and we have one.
+ * this it says EAGAIN, and we have one. Refused may be who has looked at the
+ * path just before the next engine's socket was there: so it looks again.
  */
 static int connect_until(int fd, const struct sockaddr_un *address,
 			 int64_t deadline)
 {
+	bool was_refused = false;
+
 	while (connect(fd, (const struct sockaddr *)address,
 		       sizeof(*address))) {
 		int err = errno;
 
+		if (err == ECONNREFUSED && !was_refused) {
+			was_refused = true;
+			continue;
+		}
 		if (err == ENOENT)
 			return -ECONNREFUSED;
 		if (err != EAGAIN && err != EINTR)
@@ -123,6 +130,11 @@ int dial_connect(const char *path)
 		return err;
 	}
 	return fd;
+}
+
+bool dial_again(int err)
+{
+	return err == -EPIPE || err == -ECONNRESET;
 }
 
 int dial_ask(int socket, const struct nr_msg *msg)

@@ -170,9 +170,10 @@ static int attach(struct nr_capture *capture, const char *path,
 	return dial_ask(capture->socket, &ack);
 }
 
-int capture_attach(struct nr_capture **capture, const char *path,
-		   const struct nr_msg_attach *request,
-		   const struct words *words)
+/* @was_answered: the broker had this one in hand already. */
+static int attach_once(struct nr_capture **capture, const char *path,
+		       const struct nr_msg_attach *request,
+		       const struct words *words, bool *was_answered)
 {
 	struct nr_capture *new = capture_new();
 	int err;
@@ -180,10 +181,23 @@ int capture_attach(struct nr_capture **capture, const char *path,
 	if (!new)
 		return -ENOMEM;
 	err = attach(new, path, request, words);
+	*was_answered = new->return_fd >= 0;
 	if (err)
 		capture_free(new);
 	else
 		*capture = new;
+	return err;
+}
+
+int capture_attach(struct nr_capture **capture, const char *path,
+		   const struct nr_msg_attach *request,
+		   const struct words *words)
+{
+	bool was_answered = false;
+	int err = attach_once(capture, path, request, words, &was_answered);
+
+	if (dial_again(err) && !was_answered)
+		err = attach_once(capture, path, request, words, &was_answered);
 	return err;
 }
 
@@ -213,7 +227,7 @@ static int open_patiently(struct nr_capture **capture,
 		if (words.text && words.size)
 			words.text[0] = '\0';
 		err = capture_attach(capture, options->socket, request, &words);
-	} while ((err == -ECONNREFUSED || err == -ENOENT) &&
+	} while ((err == -ECONNREFUSED || err == -ENOENT || dial_again(err)) &&
 		 patience_wait(&patience, -1));
 	return err;
 }

@@ -73,14 +73,14 @@ static int ignore(const struct nr_msg *msg, void *data)
 	return 0;
 }
 
-static int query(const char *socket, const struct nr_msg *question,
-		 nr_query_fn fn, void *data, const struct words *words)
+/* @is_told: something has been handed over, and cannot be taken back. */
+static int query_once(const char *socket, const struct nr_msg *question,
+		      nr_query_fn fn, void *data, const struct words *words,
+		      bool *is_told)
 {
 	struct wire_msg answer;
 	int fd, err;
 
-	if (!fn)
-		return -EINVAL;
 	fd = dial_connect(socket);
 	if (fd < 0)
 		return fd;
@@ -92,9 +92,24 @@ static int query(const char *socket, const struct nr_msg *question,
 		wire_close_fds(&answer);
 		if (answer.msg.type == NR_MSG_DONE)
 			break;
+		*is_told = true;
 		err = hand_over(&answer, fn, data);
 	}
 	close(fd);
+	return err;
+}
+
+static int query(const char *socket, const struct nr_msg *question,
+		 nr_query_fn fn, void *data, const struct words *words)
+{
+	bool is_told = false;
+	int err;
+
+	if (!fn)
+		return -EINVAL;
+	err = query_once(socket, question, fn, data, words, &is_told);
+	if (dial_again(err) && !is_told)
+		err = query_once(socket, question, fn, data, words, &is_told);
 	return err;
 }
 

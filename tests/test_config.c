@@ -714,9 +714,9 @@ Test(config, a_socket_path_must_fit_its_address)
 {
 	char text[512];
 
-	snprintf(text, sizeof(text), "[broker]\nsocket = /%0107d\n" LAN CHANNEL,
+	snprintf(text, sizeof(text), "[broker]\nsocket = /%0103d\n" LAN CHANNEL,
 		 0);
-	refuses(text, 2, "at most 107 characters");
+	refuses(text, 2, "at most 103 characters");
 	refuses("[broker]\nsocket =\n" LAN CHANNEL, 2, "path of the control");
 }
 

@@ -5,12 +5,14 @@
  */
 #include <criterion/criterion.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <linux/if_xdp.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,4 +222,73 @@ Test(descriptors, of_a_replay_do_not_send)
 	snprintf(source, sizeof(source), "backend = replay\nfile = %s\n",
 		 test_path("trace.pcap"));
 	check_engine_of(source, 0);
+}
+
+/* How many descriptors of a process are of this file, by its name. */
+static unsigned fds_of(pid_t pid, const char *file)
+{
+	unsigned count = 0;
+	char path[300], name[256];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	cr_assert(dir);
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		ssize_t length;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%s", (int)pid,
+			 entry->d_name);
+		length = readlink(path, name, sizeof(name) - 1);
+		name[length > 0 ? length : 0] = '\0';
+		count += strcmp(name, file) == 0;
+	}
+	closedir(dir);
+	return count;
+}
+
+/* A supervisor's secrets, and its sockets, which it forgot to close. */
+Test(descriptors, of_who_starts_the_broker_are_not_passed_on)
+{
+	static struct command c, list;
+	struct broker broker = { 0 };
+	const char *secret = test_path("secret"), *in = test_path("in");
+	const char *socket = test_path("broker.sock");
+	struct trace trace;
+
+	trace_init(&trace, 10, 1);
+	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
+	command_start(&c, geteuid(),
+		      "exec 3<>%s 4</etc/shadow 5<>%s 9<>%s <>%s >&0; "
+		      "exec netringd -r %s --socket %s",
+		      secret, secret, secret, in, test_path("trace.pcap"),
+		      socket);
+	eventually(command_run(&list, "netring --socket %s list", socket) == 0);
+	broker.pid = c.pid;
+	cr_assert_eq(fds_of(c.pid, in), 2);
+	cr_assert_eq(fds_of(c.pid, secret), 0);
+	cr_assert_eq(fds_of(c.pid, "/etc/shadow"), 0);
+	cr_assert_eq(fds_of(broker_engine(&broker), in), 0);
+	cr_assert_eq(fds_of(broker_engine(&broker), secret), 0);
+	cr_assert_eq(fds_of(broker_engine(&broker), "/dev/null"), 2);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+}
+
+/* What is made has no number of the first three, to which people write. */
+Test(descriptors, that_are_missing_are_no_socket_of_the_broker)
+{
+	static struct command c, list;
+	const char *socket = test_path("broker.sock");
+	struct trace trace;
+
+	trace_init(&trace, 10, 1);
+	cr_assert_eq(trace_write(&trace, test_path("trace.pcap")), 0);
+	command_start(&c, geteuid(),
+		      "exec netringd -r %s --socket %s <&- >&- 2>&-",
+		      test_path("trace.pcap"), socket);
+	eventually(command_run(&list, "netring --socket %s list", socket) == 0);
+	cr_assert_eq(fds_of(c.pid, "/dev/null"), 3);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
 }

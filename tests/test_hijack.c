@@ -6,12 +6,15 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,15 +36,20 @@ static void start(void)
 
 TestSuite(hijack, .init = start, .timeout = 120);
 
-/* The engine's end of its socket, as one that it has passed it to has it. */
-static int take_socket(pid_t engine)
+/* One of the engine's descriptors, as one that it has passed it to has it. */
+static int take_fd(pid_t engine, enum priv_fd number)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, engine, 0);
-	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, PRIV_FD_WARDEN, 0);
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 
 	cr_assert(pidfd >= 0 && fd >= 0, "%s", strerror(errno));
 	close(pidfd);
 	return fd;
+}
+
+static int take_socket(pid_t engine)
+{
+	return take_fd(engine, PRIV_FD_WARDEN);
 }
 
 /* In the name of @pid: root may say so, and the engine of itself. */
@@ -111,13 +119,17 @@ static unsigned given_anew(int socket, pid_t engine)
 	return given;
 }
 
-Test(hijack, gets_a_few_sockets_and_no_more)
+/* Whatever it says of the ring that it has. */
+Test(hijack, gets_no_socket_again)
 {
+	const struct priv_request broken = { .verb = PRIV_PACKET_BROKEN };
 	pid_t engine = broker_engine(&live.broker);
 	int socket = take_socket(engine);
 
 	kill(engine, SIGSTOP);
-	cr_assert_eq(given_anew(socket, engine), 2 * (2 + 3));
+	cr_assert_eq(given_anew(socket, engine), 0);
+	cr_assert_eq(status_of(socket, engine, &broken), 0);
+	cr_assert_eq(given_anew(socket, engine), 0);
 	cr_assert_eq(status_of_open(socket, engine, 0), -EPERM);
 	/* It has gone, and another comes: the warden sees it. */
 	network_run(&live.network,
@@ -207,16 +219,15 @@ Test(hijack, asks_for_nothing_that_is_no_request)
 	live_stop(&live);
 }
 
-/* One that was taken over leaves nothing of its own to the next, less either.
- */
-Test(hijack, leaves_the_next_engine_as_many_sockets)
+/* Each has had what it may before it can be taken over, and serves with it. */
+Test(hijack, leaves_the_next_engine_its_sockets_and_no_more)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t engine = broker_engine(&live.broker);
 		int socket = take_socket(engine);
 
 		kill(engine, SIGSTOP);
-		cr_assert_eq(given_anew(socket, engine), 2 * (2 + 3));
+		cr_assert_eq(given_anew(socket, engine), 0);
 		close(socket);
 		kill(engine, SIGKILL);
 		eventually(broker_said_times(&live.broker, "serving") == i + 2);
@@ -330,5 +341,244 @@ Test(hijack, a_reload_outlives_the_engine_that_was_told)
 	kill(engine, SIGKILL);
 	cr_assert(wait_until(has_another_engine, &engine, 10000));
 	eventually(broker_said(&live.broker, "configuration was read again"));
+	live_stop(&live);
+}
+
+/* ------------------------------------------------------------- its listener */
+
+static int ignore(const struct nr_msg *msg, void *data)
+{
+	(void)msg;
+	(void)data;
+	return 0;
+}
+
+static int list(void *data)
+{
+	(void)data;
+	return -nr_broker_list(NULL, ignore, NULL);
+}
+
+static int attach(void *data)
+{
+	struct nr_capture *capture;
+	int err = nr_capture_open("lan", NULL, &capture);
+
+	(void)data;
+	if (!err)
+		nr_capture_close(capture);
+	return -err;
+}
+
+/* How many wait to be accepted. */
+static unsigned waiting(void)
+{
+	char command[256], text[32] = "";
+	FILE *pipe;
+
+	snprintf(command, sizeof(command),
+		 "ss -xlH src %s | awk '{ n += $3 } END { print n + 0 }'",
+		 live.broker.socket);
+	pipe = popen(command, "r");
+	cr_assert(pipe && fgets(text, sizeof(text), pipe));
+	pclose(pipe);
+	return (unsigned)strtoul(text, NULL, 10);
+}
+
+/* Who waited for it is not its clients': they come to the next. */
+Test(hijack, its_listener_is_worth_nothing_after_it)
+{
+	int (*const bodies[])(void *) = { list, attach, list, attach };
+	pid_t engine = broker_engine(&live.broker), clients[4];
+	int listener = take_fd(engine, PRIV_FD_LISTENER);
+	struct pollfd at = { .fd = listener, .events = POLLIN };
+
+	kill(engine, SIGSTOP);
+	for (unsigned i = 0; i < 4; i++)
+		clients[i] = child_start(0, bodies[i], NULL);
+	eventually(waiting() == 4);
+	kill(engine, SIGKILL);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert_eq(child_wait(clients[i]), 0);
+	cr_assert_eq(poll(&at, 1, 0), 1);
+	cr_assert(at.revents & POLLHUP);
+	for (unsigned i = 0; i < 20; i++) {
+		cr_assert_eq(list(NULL), 0);
+		cr_assert_lt(accept4(listener, NULL, NULL, SOCK_NONBLOCK), 0);
+	}
+	close(listener);
+	live_stop(&live);
+}
+
+Test(hijack, a_listener_that_it_shuts_down_is_its_end)
+{
+	pid_t engine = broker_engine(&live.broker);
+	int listener = take_fd(engine, PRIV_FD_LISTENER);
+
+	cr_assert_eq(shutdown(listener, SHUT_RDWR), 0);
+	cr_assert(wait_until(has_another_engine, &engine, 10000));
+	cr_assert(broker_said(&live.broker, "was shut down"));
+	cr_assert_eq(list(NULL), 0);
+	/* It is not the next one's. */
+	engine = broker_engine(&live.broker);
+	shutdown(listener, SHUT_RDWR);
+	close(listener);
+	cr_assert_eq(list(NULL), 0);
+	cr_assert_eq(broker_engine(&live.broker), engine);
+	live_stop(&live);
+}
+
+/*
+ * Connects all the time. Exit status: 0 unless there was nobody once. It may
+ * come to the old one, just shut down; then the next is there already.
+ */
+static int knock(void *data)
+{
+	volatile bool *must_stop = data;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strcpy(address.sun_path, live.broker.socket);
+	while (!*must_stop) {
+		int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+
+		for (unsigned tries = 0;
+		     connect(fd, (struct sockaddr *)&address,
+			     sizeof(address)) &&
+		     errno != EAGAIN;
+		     tries++)
+			if (errno != ECONNREFUSED || tries > 0)
+				return errno;
+		close(fd);
+	}
+	return 0;
+}
+
+Test(hijack, there_is_a_listener_all_the_time)
+{
+	bool *must_stop = shared_memory(sizeof(*must_stop));
+	pid_t knocker = child_start(0, knock, must_stop);
+
+	for (unsigned i = 0; i < 4; i++) {
+		pid_t engine = broker_engine(&live.broker);
+
+		kill(engine, SIGKILL);
+		eventually(broker_said_times(&live.broker, "serving") >= i + 2);
+	}
+	*must_stop = true;
+	cr_assert_eq(child_wait(knocker), 0);
+	live_stop(&live);
+}
+
+/* ------------------------------------------------- what is kept of its memory
+ */
+
+TestSuite(hoard, .timeout = 120);
+
+/* The most that each engine is given, and of which two may keep all. */
+#define PAGES_AT_ONCE 16
+#define PAGES_EACH 16384
+#define UMEMS_EACH 4 /* of a lane */
+#define HELD_MAX 4096
+
+static int held[HELD_MAX];
+static unsigned held_count;
+
+/* Asks until there is no more, and keeps it. Returns how often it was given. */
+static unsigned hoard(int socket, pid_t engine,
+		      const struct priv_request *request)
+{
+	unsigned given = 0;
+
+	for (;; given++) {
+		union {
+			struct cmsghdr header;
+			char bytes[CMSG_SPACE(sizeof(int))];
+		} control;
+		struct priv_reply reply;
+		struct iovec iov = { &reply, sizeof(reply) };
+		struct msghdr msg = { .msg_iov = &iov,
+				      .msg_iovlen = 1,
+				      .msg_control = control.bytes,
+				      .msg_controllen = sizeof(control.bytes) };
+
+		cr_assert(ask_as(socket, engine, request));
+		cr_assert_eq(recvmsg(socket, &msg, 0), sizeof(reply));
+		if (reply.status)
+			return given;
+		cr_assert(CMSG_FIRSTHDR(&msg) && held_count < HELD_MAX);
+		memcpy(&held[held_count++], CMSG_DATA(&control.header),
+		       sizeof(int));
+	}
+}
+
+/* Stops this one, has all it can be given, and waits for the next. */
+static unsigned hoard_and_die(const struct priv_request *request)
+{
+	static unsigned engines = 1;
+	pid_t engine = broker_engine(&live.broker);
+	int socket = take_socket(engine);
+	unsigned given;
+
+	eventually(broker_said_times(&live.broker, "serving") >= engines);
+	kill(engine, SIGSTOP);
+	given = hoard(socket, engine, request);
+	close(socket);
+	kill(engine, SIGKILL);
+	engines++;
+	eventually(broker_said_times(&live.broker, "serving") >= engines);
+	return given;
+}
+
+static void give_back(void)
+{
+	while (held_count > 0)
+		close(held[--held_count]);
+}
+
+static void raise_limit(void)
+{
+	const struct rlimit limit = { 2 * HELD_MAX, 2 * HELD_MAX };
+
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+Test(hoard, of_return_pages_ends_with_two_engines)
+{
+	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,
+					      .count = PAGES_AT_ONCE };
+	const unsigned most = PAGES_EACH / PAGES_AT_ONCE;
+
+	start();
+	raise_limit();
+	cr_assert_geq(hoard_and_die(&request), most - 1);
+	cr_assert_geq(hoard_and_die(&request), most - 1);
+	cr_assert_leq(hoard_and_die(&request), 2);
+	cr_assert(broker_said(&live.broker, "return pages of engines before"));
+	give_back();
+	hoard_and_die(&request); /* is counted at the next start */
+	give_back();
+	cr_assert_geq(hoard_and_die(&request), most - 1);
+	live_stop(&live);
+}
+
+Test(hoard, of_frames_ends_with_two_engines)
+{
+	const struct priv_request request = { .verb = PRIV_XDP_UMEM };
+	unsigned given = 0;
+
+	live_network(&live);
+	live_broker(&live, "[source x]\ninterface = inside\nbackend = xdp\n"
+			   "frame_count = 6144\nsmall_pages = yes\n"
+			   "[channel x]\nsource = x\nallow = everyone\n");
+	for (unsigned i = 0; i < 4; i++)
+		given += hoard_and_die(&request);
+	cr_assert_geq(given, UMEMS_EACH);
+	/* and the one that the lane has */
+	cr_assert_leq(given, 2 * UMEMS_EACH + 1);
+	cr_assert_eq(hoard_and_die(&request), 0);
+	cr_assert(broker_said(&live.broker, "is held by somebody yet"));
+	give_back();
+	cr_assert_gt(hoard_and_die(&request), 1);
 	live_stop(&live);
 }

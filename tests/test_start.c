@@ -33,6 +33,12 @@ static bool is_there(const char *path)
 	return lstat(path, &st) == 0;
 }
 
+static bool has_child(pid_t pid)
+{
+	return command_run(&other, "grep -q . /proc/%d/task/%d/children",
+			   (int)pid, (int)pid) == 0;
+}
+
 /* ---------------------------------------------------------------- bad input */
 
 static const char *write_config(const char *text)
@@ -167,6 +173,38 @@ Test(start, wrong_arguments_are_status_2)
 		cr_assert(has(c.err, arguments[i].words));
 		cr_assert_str_eq(c.out, "");
 	}
+}
+
+/* A reader of it waits until somebody who has it open ends. */
+static int make_silent_config(void)
+{
+	const char *path = test_path("netringd.conf");
+	int fd;
+
+	unlink(path);
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	cr_assert_geq(fd, 0);
+	return fd;
+}
+
+/* Not one that daemons share and anybody's script runs as: it could stop it. */
+Test(start, a_parser_that_does_not_end_is_killed, .timeout = 60)
+{
+	struct broker broker = { 0 };
+	int fd = make_silent_config();
+
+	need_root();
+	command_start(&c, 0, "exec netringd --check -c %s",
+		      test_path("netringd.conf"));
+	broker.pid = c.pid;
+	eventually(has_child(c.pid) &&
+		   process_uid(broker_engine(&broker)) != 0);
+	cr_assert_neq(process_uid(broker_engine(&broker)), 65534);
+	kill(broker_engine(&broker), SIGSTOP);
+	cr_assert_eq(command_wait(&c), 2);
+	cr_assert(has(c.err, "parser did not end: killed"));
+	close(fd);
 }
 
 /* --------------------------------------------------------- socket and end */
@@ -311,6 +349,104 @@ Test(socket, is_taken_over_by_one_broker_at_a_time)
 	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
 }
 
+static void replace_engine(void)
+{
+	struct broker broker = { .pid = c.pid };
+	pid_t engine = broker_engine(&broker);
+
+	kill(engine, SIGKILL);
+	eventually(kill(engine, 0));
+	eventually(has_child(c.pid));
+}
+
+Test(socket, of_the_next_engine_is_like_that_of_the_first)
+{
+	struct stat first, next;
+
+	serve(&c);
+	cr_assert_eq(stat(socket_path, &first), 0);
+	replace_engine();
+	eventually(command_run(&other, "netring --socket %s list",
+			       socket_path) == 0);
+	cr_assert_eq(stat(socket_path, &next), 0);
+	cr_assert_neq(next.st_ino, first.st_ino);
+	cr_assert_eq(next.st_mode, first.st_mode);
+	cr_assert_eq(next.st_uid, first.st_uid);
+	cr_assert_eq(next.st_gid, first.st_gid);
+	cr_assert_eq(command_run(&other, "netringd -r %s --socket %s",
+				 trace_path, socket_path),
+		     1);
+	cr_assert(has(other.err, "another broker serves this socket"));
+	cr_assert_eq(command_run(&other, "ls %s | grep -c sock", test_dir()),
+		     0);
+	cr_assert_str_eq(other.out, "1\n");
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+	cr_assert_not(is_there(socket_path));
+}
+
+/* Somebody has removed it, and started another broker there. */
+Test(socket, that_is_anothers_by_now_is_left_to_it)
+{
+	static struct command second;
+
+	serve(&c);
+	cr_assert_eq(unlink(socket_path), 0);
+	serve(&second);
+	replace_engine();
+	eventually((command_look(&c), has(c.err, "another broker has put")));
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+	cr_assert_eq(command_run(&other, "netring --socket %s list",
+				 socket_path),
+		     0);
+	kill(second.pid, SIGTERM);
+	cr_assert_eq(command_wait(&second), 0, "%s", second.err);
+}
+
+/* What is left there goes by itself. */
+Test(socket, of_the_next_engine_is_made_though_one_was_left_over)
+{
+	struct command *broker = &c;
+
+	serve(broker);
+	cr_assert_eq(command_run(&other,
+				 "python3 -c 'import socket, sys; "
+				 "socket.socket(socket.AF_UNIX).bind("
+				 "sys.argv[1])' %s.new",
+				 socket_path),
+		     0);
+	replace_engine();
+	eventually(command_run(&other, "netring --socket %s list",
+			       socket_path) == 0);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+}
+
+Test(socket, stays_when_the_parser_of_a_reload_does_not_end, .timeout = 60)
+{
+	const char *socket = socket_path;
+	char text[256];
+	int fd;
+
+	snprintf(text, sizeof(text),
+		 "[source s]\nbackend = replay\nfile = %s\n" CHANNEL,
+		 trace_path);
+	command_start(&c, geteuid(), "exec netringd -c %s --socket %s",
+		      write_config(text), socket);
+	eventually(command_run(&other, "netring --socket %s list", socket) ==
+		   0);
+	fd = make_silent_config();
+	cr_assert_neq(command_run(&other, "netring --socket %s reload", socket),
+		      0);
+	cr_assert(has(other.err, "parser did not end: killed"));
+	cr_assert_eq(command_run(&other, "netring --socket %s list", socket),
+		     0);
+	kill(c.pid, SIGTERM);
+	cr_assert_eq(command_wait(&c), 0, "%s", c.err);
+	close(fd);
+}
+
 /* Returns what the last that was refused was. */
 static int open_captures(struct nr_capture **captures, unsigned count,
 			 const char **why)
@@ -332,7 +468,8 @@ static int open_captures(struct nr_capture **captures, unsigned count,
 	return err;
 }
 
-/* Some are kept for the warden's verbs: the engine lives, and says so. */
+/* Some are kept for the warden's verbs: the engine lives, and says so.
+ */
 Test(socket, refuses_clients_before_descriptors_run_out)
 {
 	struct nr_capture *captures[18];

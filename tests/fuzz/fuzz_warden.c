@@ -24,7 +24,7 @@
 
 static jmp_buf ended;
 
-/* The ends of a warden, which has unlink() and kill() done on its way. */
+/* The ends of a warden, which has kill() done on its way. */
 __attribute__((noreturn)) static void fuzz_exit(int status)
 {
 	assert(status == 1);
@@ -38,14 +38,6 @@ static int fuzz_kill(int pid, int signal)
 	return 0;
 }
 
-/* Its socket file is none of those that there are. */
-static int fuzz_unlink(const char *path)
-{
-	(void)path;
-	assert(!"that is another's");
-	return 0;
-}
-
 static int fuzz_nanosleep(const struct timespec *time, struct timespec *left)
 {
 	(void)left;
@@ -54,20 +46,22 @@ static int fuzz_nanosleep(const struct timespec *time, struct timespec *left)
 }
 
 /* First all that it includes, so that the names are theirs there. */
+#include "warden_held.h"
 #include <bpf/bpf.h>
 #include <signal.h>
 #include <sys/socket.h>
 
 #define exit fuzz_exit
 #define kill fuzz_kill
-#define unlink fuzz_unlink
 #define nanosleep fuzz_nanosleep
 #define bpf_map_create(...) open_something()
+#define held_pages_add fuzz_held_pages_add
 static int open_something(void);
+static int fuzz_held_pages_add(int fd, uint32_t pages);
 #include "../../broker/warden_verbs.c"
+#undef held_pages_add
 #undef exit
 #undef kill
-#undef unlink
 #undef nanosleep
 
 #define SOCKETS_MAX 4096
@@ -77,7 +71,6 @@ static int open_something(void);
 static struct {
 	bool is_open;
 	bool is_xdp;
-	uint32_t anew; /* in place of that many that were as good */
 	char source[NR_NAME_MAX];
 	uint32_t index; /* of the lane in the source */
 } sockets[SOCKETS_MAX];
@@ -94,6 +87,12 @@ static bool may; /* what is asked now be done */
 static int open_something(void)
 {
 	return fails ? -EPERM : dup(nothing);
+}
+
+static int fuzz_held_pages_add(int fd, uint32_t pages)
+{
+	assert(fd >= 0 && pages > 0);
+	return 0;
 }
 
 /* ---------------------------------------------------- the system's effects */
@@ -177,14 +176,12 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		       const struct packet_socket *first,
 		       struct priv_reply *reply)
 {
-	uint32_t index = source_index(source), anew = 0;
+	uint32_t index = source_index(source);
 
 	(void)reply;
 	assert(source->backend == BACKEND_PACKET);
 	assert(!is_kept_by_reload(source, index));
-	if (has_all(first, source->lanes))
-		anew = sockets[socket->fd - 100000].anew + 1;
-	assert(anew <= source->lanes + RINGS_ANEW_MAX);
+	assert(!socket->is_lent || !has_all(first, source->lanes));
 	assert(interface < source->interface_count && lane < source->lanes);
 	assert(first == &warden.sockets[index][interface * source->lanes]);
 	assert(socket == first + lane);
@@ -195,7 +192,6 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 	socket->fd = 100000 + open_socket(false, source,
 					  interface * source->lanes + lane);
 	socket->epoll_fd = nothing;
-	sockets[socket->fd - 100000].anew = anew;
 	return 0;
 }
 
@@ -342,6 +338,12 @@ void asroot_xdp_release(struct xdp_socket *socket)
 	asroot_xdp_close(socket);
 }
 
+void redirect_refuse(struct redirection *redirection, const char *format, ...)
+{
+	(void)redirection;
+	(void)format;
+}
+
 void redirect_detach(struct redirection *redirection)
 {
 	(void)redirection;
@@ -474,6 +476,7 @@ static bool is_allowed(const struct priv_request *request)
 	case PRIV_PACKET_STATS:
 	case PRIV_PACKET_ERROR:
 	case PRIV_PACKET_USERS:
+	case PRIV_PACKET_BROKEN:
 		break;
 	default:
 		return false;
@@ -579,11 +582,16 @@ static void init(struct warden_options *options)
 /* As asroot_packet_keep() leaves what a dead engine had: some, or none. */
 static void die(void)
 {
+	for (uint32_t s = 0; s < SOURCES_MAX; s++)
+		for (uint32_t l = 0; l < LANES_MAX; l++)
+			warden.sockets[s][l].is_lent = false;
 	for (uint32_t s = 0; s < PRIV_NEXT; s++)
 		for (uint32_t l = 0; l < LANES_MAX; l++)
-			if (warden.sockets[s][l].fd >= 0) {
+			if (warden.sockets[s][l].is_broken) {
+				asroot_packet_close(&warden.sockets[s][l]);
+				warden.sockets[s][l].is_broken = false;
+			} else if (warden.sockets[s][l].fd >= 0) {
 				warden.sockets[s][l].is_kept = true;
-				warden.sockets[s][l].is_lent = false;
 			}
 }
 

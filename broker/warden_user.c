@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Whoever has the engine's uid can trace and stop it. So a uid is taken by a
+ * lock on the byte of that number in one file for all brokers of the host,
+ * which the kernel gives to one process and takes back at its end; and only
+ * then it is looked whether some process has it.
+ */
+#include "warden_user.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define DIRECTORY "/run/netring"
+#define LOCK_FILE DIRECTORY "/uids"
+#define DEFAULT_NAME "netring"
+#define NOBODY 65534
+/* Where Debian allots nothing by itself. */
+#define FREE_UID_FIRST 64700u
+#define FREE_UID_LAST 64999u
+
+static uid_t engine_uid; /* our own lock is none to us */
+
+/* ------------------------------------------------------------------ locks */
+
+/* Closed never: that would give up all locks at once. */
+static int lock_file(void)
+{
+	static int fd = -1;
+
+	if (fd >= 0)
+		return fd;
+	if (mkdir(DIRECTORY, 0755) && errno != EEXIST)
+		return -errno;
+	fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static struct flock lock_of(uid_t uid, short type)
+{
+	return (struct flock){
+		.l_type = type, .l_whence = SEEK_SET, .l_start = uid, .l_len = 1
+	};
+}
+
+/* 0, or -errno: -EAGAIN: another broker has it. */
+static int take(uid_t uid)
+{
+	struct flock lock = lock_of(uid, F_WRLCK);
+	int fd = lock_file();
+
+	if (fd < 0)
+		return fd;
+	if (fcntl(fd, F_SETLK, &lock) == 0)
+		return 0;
+	return errno == EACCES ? -EAGAIN : -errno;
+}
+
+static void give_back(uid_t uid)
+{
+	struct flock lock = lock_of(uid, F_UNLCK);
+
+	fcntl(lock_file(), F_SETLK, &lock);
+}
+
+/* The broker that has it; 0: none that we can see, by now. */
+static pid_t holder_of(uid_t uid)
+{
+	struct flock lock = lock_of(uid, F_WRLCK);
+
+	if (fcntl(lock_file(), F_GETLK, &lock) || lock.l_type == F_UNLCK)
+		return 0;
+	return lock.l_pid;
+}
+
+/* -------------------------------------------------------------- processes */
+
+static bool process_has_uid(const char *pid, uid_t uid)
+{
+	char path[64], line[256];
+	unsigned real, effective, saved;
+	bool found = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%.20s/status", pid);
+	file = fopen(path, "re");
+	if (!file)
+		return errno != ENOENT && errno != ESRCH; /* it may have */
+	while (!found && fgets(line, sizeof(line), file))
+		if (sscanf(line, "Uid: %u %u %u", &real, &effective, &saved) ==
+		    3)
+			found = real == uid || effective == uid || saved == uid;
+	fclose(file);
+	return found;
+}
+
+static bool uid_is_in_use(uid_t uid)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
+
+	if (!proc)
+		return true; /* nobody can say that it is not */
+	while (!found && (entry = readdir(proc)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			found = process_has_uid(entry->d_name, uid);
+	closedir(proc);
+	return found;
+}
+
+/* ----------------------------------------------------------------- choosing */
+
+/* 0, -EAGAIN: another broker's, -EBUSY: a process has it, or -errno. */
+static int take_unused(uid_t uid)
+{
+	int err = uid == engine_uid ? -EAGAIN : take(uid);
+
+	if (err || !uid_is_in_use(uid))
+		return err;
+	give_back(uid);
+	return -EBUSY;
+}
+
+static int take_free(uid_t *uid)
+{
+	int err;
+
+	for (uid_t id = FREE_UID_FIRST; id <= FREE_UID_LAST; id++) {
+		if (getpwuid(id) || getgrgid(id))
+			continue;
+		err = take_unused(id);
+		if (err == 0)
+			*uid = id;
+		if (err != -EAGAIN && err != -EBUSY)
+			return err;
+	}
+	return -EUSERS;
+}
+
+static int use_free(uid_t *uid, gid_t *gid)
+{
+	int err = take_free(uid);
+
+	if (err == -EUSERS)
+		log_error("no free uid from %u to %u for the engine: make a "
+			  "user for it alone and set 'user ='",
+			  FREE_UID_FIRST, FREE_UID_LAST);
+	else if (err)
+		log_error("cannot reserve a uid for the engine: %s: %s",
+			  LOCK_FILE, strerror(-err));
+	if (err)
+		return 1;
+	*gid = *uid;
+	engine_uid = *uid;
+	return 0;
+}
+
+static int refuse(const char *name, uid_t uid, int err)
+{
+	if (err == -EAGAIN)
+		log_error("user '%s' is that of another broker's engine "
+			  "(process %d): each needs one that nothing else "
+			  "has, because it can trace what has the same: make "
+			  "one for this broker (adduser --system %s-2) and "
+			  "set 'user ='",
+			  name, (int)holder_of(uid), name);
+	else if (err == -EBUSY)
+		log_error("user '%s' is in use by a process: the engine needs "
+			  "one that nothing else has, because it can trace "
+			  "what has the same",
+			  name);
+	else
+		log_error("cannot reserve user '%s' for the engine: %s: %s",
+			  name, LOCK_FILE, strerror(-err));
+	return 1;
+}
+
+static int use_configured(const char *name, uid_t *uid, gid_t *gid)
+{
+	const struct passwd *user = getpwnam(name);
+	int err;
+
+	if (!user) {
+		log_error("user '%s' does not exist: make it (adduser --system "
+			  "%s) or leave 'user =' out",
+			  name, name);
+		return 1;
+	}
+	if (user->pw_uid == 0) {
+		log_error("user '%s' is root: the engine needs one that "
+			  "nothing else has",
+			  name);
+		return 1;
+	}
+	*uid = user->pw_uid;
+	*gid = user->pw_gid;
+	err = take_unused(*uid);
+	if (err)
+		return refuse(name, *uid, err);
+	engine_uid = *uid;
+	return 0;
+}
+
+int user_choose(const struct config *config, uid_t *uid, gid_t *gid)
+{
+	const struct passwd *user;
+
+	*uid = geteuid();
+	*gid = getegid();
+	if (*uid != 0)
+		return 0;
+	if (config->user[0])
+		return use_configured(config->user, uid, gid);
+	user = getpwnam(DEFAULT_NAME);
+	if (!user || user->pw_uid == 0)
+		return use_free(uid, gid);
+	*uid = user->pw_uid;
+	*gid = user->pw_gid;
+	if (take_unused(*uid))
+		return use_free(uid, gid);
+	engine_uid = *uid;
+	return 0;
+}
+
+int user_check(const struct config *config, uid_t *uid, gid_t *gid)
+{
+	uid_t old = *uid;
+	int err;
+
+	if (geteuid() != 0 || !uid_is_in_use(old))
+		return 0;
+	if (config->user[0])
+		return refuse(config->user, old, -EBUSY);
+	log_warn("uid %u is in use by a process: the engine gets another",
+		 (unsigned)old);
+	err = use_free(uid, gid);
+	if (!err)
+		give_back(old);
+	return err;
+}
+
+uid_t user_borrow(void)
+{
+	uid_t uid;
+
+	return take_free(&uid) == 0 ? uid : NOBODY;
+}
+
+void user_give_back(uid_t uid)
+{
+	if (uid != NOBODY)
+		give_back(uid);
+}
