@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <net/if.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <pcap/dlt.h>
@@ -226,6 +227,25 @@ bool config_file_is_there(const char *path, char *right)
 }
 
 /*
+ * As the engine will compile it, which has no file to look a name up in: so
+ * that there are none for this either.
+ */
+static int compile_without_files(const char *text, int link_type, char *error)
+{
+	struct rlimit files, none;
+	struct filter *filter;
+	int err;
+
+	(void)getrlimit(RLIMIT_NOFILE, &files); /* fails for bad pointers */
+	none = (struct rlimit){ .rlim_cur = 0, .rlim_max = files.rlim_max };
+	(void)setrlimit(RLIMIT_NOFILE, &none); /* down: anybody may */
+	err = filter_new(&filter, text, link_type, error);
+	filter_free(filter);
+	(void)setrlimit(RLIMIT_NOFILE, &files); /* up to where it was */
+	return err;
+}
+
+/*
  * A file's link type is known when it is opened: here it is enough that some
  * usual one takes the filter. The reason given is Ethernet's.
  */
@@ -241,19 +261,15 @@ bool config_channel_filter_compiles(const struct config_channel *channel,
 	char error[256], first[256] = "";
 
 	for (size_t i = 0; i < count; i++) {
-		struct filter *filter;
-
-		if (filter_new(&filter, channel->filter, link_types[i],
-			       error) == 0) {
-			filter_free(filter);
+		if (compile_without_files(channel->filter, link_types[i],
+					  error) == 0)
 			return true;
-		}
 		if (!*first)
 			memcpy(first, error, sizeof(first));
 	}
 	snprintf(right, RIGHT_MAX,
-		 "%s; must be a pcap filter, see "
-		 "pcap-filter(7)",
+		 "%s; must be a pcap filter, see pcap-filter(7), with numbers: "
+		 "names are not looked up",
 		 first);
 	return false;
 }

@@ -38,6 +38,10 @@ static void write_config(const struct bench_options *options,
 		fprintf(file, "interface = far\n");
 	if (strcmp(setup->backend, "af_packet") == 0)
 		fprintf(file, "ring_size = %uM\n", options->ring_mib);
+	/* As plain sockets have it here. */
+	if (strcmp(setup->backend, "af_packet") == 0 && !setup->source &&
+	    options->source.count == 0)
+		fprintf(file, "ring_block = 1M\n");
 	if (setup->is_normal)
 		fprintf(file, "priority = 0\n");
 	for (unsigned i = 0; i < options->source.count; i++)

@@ -342,6 +342,8 @@ Test(config, an_indented_line_goes_on_with_the_value)
 Test(config, an_error_in_a_long_value_is_told_at_its_first_line)
 {
 	refuses(LAN CHANNEL "filter = port 53\n or\n prot 54\n", 5, "filter");
+	/* Where it is compiled again there is no /etc/services. */
+	refuses(LAN CHANNEL "filter = port domain\n", 5, "names are not");
 }
 
 Test(config, a_key_indented_under_another_is_told)
