@@ -85,37 +85,44 @@ static pid_t holder_of(uid_t uid)
 
 /* -------------------------------------------------------------- processes */
 
+/* The line is among the first; a name has no line feed there. */
 static bool process_has_uid(const char *pid, uid_t uid)
 {
-	char path[64], line[256];
+	char path[64], text[1024];
 	unsigned real, effective, saved;
-	bool found = false;
-	FILE *file;
+	const char *line;
+	ssize_t length;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/status", pid);
-	file = fopen(path, "re");
-	if (!file)
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
 		return errno != ENOENT && errno != ESRCH; /* it may have */
-	while (!found && fgets(line, sizeof(line), file))
-		if (sscanf(line, "Uid: %u %u %u", &real, &effective, &saved) ==
-		    3)
-			found = real == uid || effective == uid || saved == uid;
-	fclose(file);
-	return found;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	text[length > 0 ? length : 0] = '\0';
+	line = strstr(text, "\nUid:");
+	if (!line ||
+	    sscanf(line, " Uid: %u %u %u", &real, &effective, &saved) != 3)
+		return length > 0; /* of one that has gone there is nothing */
+	return real == uid || effective == uid || saved == uid;
 }
 
+/* It is looked at before each engine, so all is kept that is needed for it. */
 static bool uid_is_in_use(uid_t uid)
 {
-	DIR *proc = opendir("/proc");
+	static DIR *proc;
 	struct dirent *entry;
 	bool found = false;
 
 	if (!proc)
+		proc = opendir("/proc");
+	if (!proc)
 		return true; /* nobody can say that it is not */
+	rewinddir(proc);
 	while (!found && (entry = readdir(proc)))
 		if (isdigit((unsigned char)entry->d_name[0]))
 			found = process_has_uid(entry->d_name, uid);
-	closedir(proc);
 	return found;
 }
 
