@@ -146,18 +146,26 @@ static int wait_for(pid_t pid)
 {
 	struct pollfd fd = { .fd = (int)syscall(SYS_pidfd_open, pid, 0),
 			     .events = POLLIN };
-	int status = 1 << 8;
-	bool has_ended = fd.fd >= 0 && poll(&fd, 1, PARSER_MS) > 0;
+	int status = 1 << 8, n = -1;
+	bool has_ended;
 
+	while (fd.fd >= 0 && (n = poll(&fd, 1, PARSER_MS)) < 0 &&
+	       errno == EINTR)
+		;
+	has_ended = n > 0;
 	if (!has_ended) {
 		log_error("the configuration's parser did not end: killed");
 		kill(pid, SIGKILL);
 	}
 	if (fd.fd >= 0)
 		close(fd.fd);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while ((n = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
 		;
-	if (has_ended && !WIFEXITED(status))
+	if (n < 0)
+		log_error("how the configuration's parser ended is not to be "
+			  "had: %s",
+			  strerror(errno));
+	else if (has_ended && !WIFEXITED(status))
 		log_error("the configuration's parser died of signal %d",
 			  WTERMSIG(status));
 	return status;
