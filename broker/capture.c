@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "clock.h"
 #include "../client/wire.h"
@@ -308,7 +307,6 @@ static int init_lane(struct capture *capture, uint32_t index)
 	return err;
 }
 
-/* It would get no packets: the host has them, or what else @err says. */
 static void ask_lane(struct capture *capture, uint32_t index)
 {
 	struct control_channel *channel = capture->channel;

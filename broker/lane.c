@@ -144,8 +144,9 @@ static void settle_all(const struct lane *lane)
 /*
  * A wake-up takes the lane as long as a few hundred packets, and a consumer
  * that is faster than the lane would ask for one each burst. While many come
- * it has one in so many ns: where they gather first, they are late by a part
- * of that anyway. Before the lane sleeps for good it rings all.
+ * it has one in so many ns: where they gather first, they are late anyway (and
+ * a bell that is not due before a nap comes behind it). Before the lane sleeps
+ * for good it rings all.
  */
 #define RING_EACH_NS 50000
 #define RING_EACH_GATHERED_NS 200000

@@ -186,6 +186,7 @@ void terms_refuse_memory(struct session *session,
 			strerror(err < 0 ? -err : ENOMEM));
 }
 
+/* It would get no packets: the host has them, or what else @err says. */
 void terms_refuse_packets(struct session *session,
 			  const struct capture *capture, int err)
 {
