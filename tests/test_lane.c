@@ -7,13 +7,18 @@
 #include <criterion/criterion.h>
 
 #include <dirent.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <netring/ring.h>
 
 #include "calls.h"
 #include "lane.h"
@@ -244,6 +249,42 @@ Test(lane, lets_packets_gather_a_little_however_long_it_took)
 	cr_assert_eq(asked_from_the_start(1024), 4);
 }
 
+/* Else who sleeps would hear of nothing as long as many packets come. */
+Test(lane, wakes_who_sleeps_before_it_lets_packets_gather)
+{
+	static const struct config_channel of = { .block_size = 1 << 18 };
+	static struct subscription sub;
+	static struct stream stream = { .subscriptions = &sub,
+					.subscription_count = 1,
+					.has_changed = true };
+	/* Retired: it is given no packets. */
+	static struct lane_channel channel = { .config = &of,
+					       .streams = &stream,
+					       .is_retired = true };
+	struct pollfd bell = { .events = POLLIN };
+	int ends[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+	sub.stream = &stream;
+	sub.bell = ends[0];
+	bell.fd = ends[1];
+	subscription_init(&sub, aligned_alloc(NR_PAGE, NR_RING_SIZE),
+			  calloc(1, sizeof(struct nr_return)), 4, 2, 0);
+	nr_return_arm((struct nr_return *)(uintptr_t)sub.page);
+	lane.channels = &channel;
+	source.can_wait = 1024;
+	SCRIPT(64, 0, 5, 0);
+	cr_assert_eq(lane_start(&lane), 0);
+	cr_assert_eq(poll(&bell, 1, 10000), 1);
+	cr_assert_leq(__atomic_load_n(&script.asked, __ATOMIC_ACQUIRE), 2);
+	cr_assert_eq(asked(), 4);
+	end();
+	close(ends[0]);
+	close(ends[1]);
+	free(sub.ring);
+	free((void *)(uintptr_t)sub.page);
+}
+
 /* Stopped for hours, or at its first turn ever: the clock began at 0. */
 Test(lane, rests_no_longer_than_a_turn_takes)
 {
@@ -383,7 +424,7 @@ static void stop(void)
 }
 
 /* Many are there at once: the lane was not there when they came. */
-static void send(uint64_t count)
+static void send_frames(uint64_t count)
 {
 	const struct traffic_frame frame = { .seq = sent };
 	pid_t engine = broker_engine(&live.broker);
@@ -408,11 +449,11 @@ Test(gathering,
 	serve("rx_ring = 4096\n");
 	before = naps_so_far();
 	for (int i = 0; i < 200; i++)
-		send(1);
+		send_frames(1);
 	cr_assert_eq(naps_so_far(), before);
 	cr_assert_eq(taker.count, 200);
 	for (int i = 0; i < 200 && naps_so_far() == before; i++)
-		send(300);
+		send_frames(300);
 	cr_assert_gt(naps_so_far(), before);
 	stop();
 }
@@ -421,7 +462,7 @@ Test(gathering, is_not_for_a_lane_that_polls)
 {
 	serve("rx_ring = 4096\nbusy_poll = 50\n");
 	for (int i = 0; i < 100; i++)
-		send(400); /* fewer than a quarter of the ring */
+		send_frames(400); /* fewer than a quarter of the ring */
 	cr_assert_eq(naps_so_far(), 0);
 	stop();
 }
