@@ -11,6 +11,7 @@
 #include "control_source.h"
 #include "flow.h"
 #include "log.h"
+#include "ring_mapper.h"
 #include "source_packet.h"
 #include "source_xdp.h"
 
@@ -26,12 +27,18 @@ static int open_packet_lane(const struct control_source *source,
 	uint32_t interface = number / source->config->lanes;
 	uint32_t lane = number % source->config->lanes;
 	struct priv_reply geometry;
-	int fds[PRIV_FDS_MAX];
-	int err = priv_packet_open(source->index, interface, lane, &geometry,
-				   fds);
+	void *ring;
+	int epoll_fd, err = priv_packet_open(source->index, interface, lane,
+					     &geometry, &epoll_fd);
 
 	if (err)
 		return err;
+	err = ring_mapper_map(geometry.packet.number, geometry.packet.ring_size,
+			      &ring);
+	if (err) {
+		close(epoll_fd);
+		return err;
+	}
 	source->lanes[number].ring_bytes = geometry.packet.ring_size;
 	if (geometry.packet.is_kept) {
 		log_info("source %s: lane %u on %s: goes on with the ring it "
@@ -42,7 +49,7 @@ static int open_packet_lane(const struct control_source *source,
 		if (!users_are_none(&geometry.packet.users))
 			source->lanes[number].wait = LANE_WAITS_TO_BE_TOLD;
 	}
-	return source_packet_new(out, source->config, fds[0], fds[1], &geometry,
+	return source_packet_new(out, source->config, ring, epoll_fd, &geometry,
 				 interface);
 }
 

@@ -19,6 +19,7 @@
 #include "log.h"
 #include "priv.h"
 #include "region.h"
+#include "ring_mapper.h"
 #include "sandbox.h"
 #include "session.h"
 
@@ -69,9 +70,13 @@ static int ask_which(struct control *control)
 	return err;
 }
 
+/* No thread but these two is there yet: each shuts the door behind itself. */
 static int lock_in(const struct control *control)
 {
-	int err = sandbox_enter(control->has_privilege);
+	int err = ring_mapper_start();
+
+	if (!err)
+		err = sandbox_enter(control->has_privilege);
 
 	if (err)
 		log_error("engine: cannot lock itself in: %s", strerror(-err));

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "log.h"
 
+#define PRIORITY 1 /* unless configured */
 #define BUSY_PERCENT 80
 /* Of CPU at SCHED_FIFO, without a sleep: a warning, then the end. */
 #define SPIN_US 2000000
@@ -70,8 +71,14 @@ static int priority_of(const struct config_source *config)
 	       cpu_count() > lanes;
 }
 
+/*
+ * Lanes inherit it from the engine's start. Those that a reload adds are
+ * started by a thread that has given it up: they take it, where the warden may
+ * set a limit that lets them (CAP_SYS_RESOURCE).
+ */
 void lane_sched_prepare(const struct config *config)
 {
+	struct rlimit limit = { PRIORITY, PRIORITY };
 	struct sched_param param = { 0 };
 
 	for (uint32_t i = 0; i < config->source_count; i++) {
@@ -80,6 +87,9 @@ void lane_sched_prepare(const struct config *config)
 		if (priority > param.sched_priority)
 			param.sched_priority = priority;
 	}
+	if (limit.rlim_cur < (rlim_t)param.sched_priority)
+		limit.rlim_cur = limit.rlim_max = (rlim_t)param.sched_priority;
+	(void)setrlimit(RLIMIT_RTPRIO, &limit);
 	if (param.sched_priority > 0 &&
 	    sched_setscheduler(0, SCHED_FIFO, &param))
 		log_warn("lanes run at normal priority: %s", strerror(errno));
@@ -143,9 +153,8 @@ void lane_sched_start(struct lane *lane)
 					     priority_of(lane->config) };
 
 	set_cpu(lane);
-	lane->is_realtime = param.sched_priority > 0 &&
-			    sched_getscheduler(0) == SCHED_FIFO &&
-			    take_priority(lane->config);
+	lane->is_realtime =
+		param.sched_priority > 0 && take_priority(lane->config);
 	if (!lane->is_realtime || sched_setscheduler(0, SCHED_FIFO, &param)) {
 		lane_sched_end(lane);
 		return;

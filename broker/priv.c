@@ -121,12 +121,12 @@ static int ask_plainly(uint32_t verb, uint32_t source)
 }
 
 int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
-		     struct priv_reply *reply, int fds[PRIV_FDS_MAX])
+		     struct priv_reply *reply, int *epoll_fd)
 {
 	const struct priv_request request =
 		request_of(PRIV_PACKET_OPEN, source, interface, lane, 0);
 
-	return ask(&request, reply, fds, 2);
+	return ask(&request, reply, epoll_fd, 1);
 }
 
 int priv_packet_start(uint32_t source)

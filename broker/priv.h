@@ -30,11 +30,13 @@ enum priv_fd {
 	PRIV_FD_WARDEN = 3,
 	PRIV_FD_CONFIG,
 	PRIV_FD_LISTENER,
+	PRIV_FD_RINGS, /* sockets of AF_PACKET rings: ring_mapper.c */
 	PRIV_FDS_GIVEN
 };
 
 enum priv_verb {
-	PRIV_PACKET_OPEN = 1, /* fds: AF_PACKET ring, epoll; rejects all yet */
+	PRIV_PACKET_OPEN = 1, /* fd: epoll; the ring's: PRIV_FD_RINGS; it
+				 rejects all yet */
 	PRIV_PACKET_START,    /* a source: its lanes let packets in */
 	PRIV_PACKET_STATS,    /* kernel counters */
 	PRIV_PACKET_ERROR,    /* clears the socket's error; the link's state */
@@ -89,6 +91,7 @@ struct priv_packet {
 	uint32_t link_type; /* LINKTYPE_ */
 	uint32_t mtu;
 	uint32_t is_kept;   /* an engine before this one has read from it */
+	uint32_t number;    /* of those sent to PRIV_FD_RINGS */
 	struct users users; /* of a kept one: whose captures it had */
 };
 
@@ -133,7 +136,7 @@ struct priv_reply {
 
 /* In the engine, by the control thread only. 0 or -errno. */
 int priv_packet_open(uint32_t source, uint32_t interface, uint32_t lane,
-		     struct priv_reply *reply, int fds[PRIV_FDS_MAX]);
+		     struct priv_reply *reply, int *epoll_fd);
 int priv_packet_start(uint32_t source);
 int priv_packet_stats(uint32_t source, uint32_t interface, uint32_t lane,
 		      struct priv_reply *reply);

@@ -150,26 +150,46 @@ static int allow_forms(scmp_filter_ctx filter)
 	return err;
 }
 
-static int enter_seccomp(void)
+/* Of the calling thread: @list, and what @more allows. */
+static int enter_seccomp(const int *list, size_t count,
+			 int (*more)(scmp_filter_ctx filter))
 {
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int err;
 
 	if (!filter)
 		return -ENOMEM;
-	err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-	if (!err)
-		err = allow_all(filter, calls, sizeof(calls) / sizeof(*calls));
+	err = allow_all(filter, list, count);
 	if (!err && IS_SANITIZED)
 		err = allow_all(filter, sanitizer_calls,
 				sizeof(sanitizer_calls) /
 					sizeof(*sanitizer_calls));
 	if (!err)
-		err = allow_forms(filter);
+		err = more(filter);
 	if (!err)
 		err = seccomp_load(filter);
 	seccomp_release(filter);
 	return err;
+}
+
+/* With the descriptors of rings nothing but this; with a mapping, no code. */
+static const int mapper_calls[] = {
+	SCMP_SYS(recvmsg), SCMP_SYS(close),	 SCMP_SYS(futex),
+	SCMP_SYS(exit),	   SCMP_SYS(exit_group), SCMP_SYS(restart_syscall),
+};
+
+static int allow_mapping(scmp_filter_ctx filter)
+{
+	return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
+				SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, PROT_EXEC,
+					   0));
+}
+
+int sandbox_enter_mapper(void)
+{
+	return enter_seccomp(mapper_calls,
+			     sizeof(mapper_calls) / sizeof(*mapper_calls),
+			     allow_mapping);
 }
 
 /* --------------------------------------------------------------- Landlock */
@@ -227,5 +247,8 @@ int sandbox_enter(bool has_own_user)
 	/* A leak check reads the program's own files. */
 	if (!err && !IS_SANITIZED)
 		err = enter_landlock();
-	return err ? err : enter_seccomp();
+	if (!err)
+		err = enter_seccomp(calls, sizeof(calls) / sizeof(*calls),
+				    allow_forms);
+	return err;
 }

@@ -254,25 +254,17 @@ static uint32_t gather_ns(const struct config_source *config, size_t ring_size)
 }
 
 int source_packet_new(struct source **source,
-		      const struct config_source *config, int ring_fd,
+		      const struct config_source *config, void *ring,
 		      int epoll_fd, const struct priv_reply *geometry,
 		      uint32_t interface)
 {
 	struct packet_source *s = calloc(1, sizeof(*s));
 	size_t size = geometry->packet.ring_size;
-	void *ring = MAP_FAILED;
-	int err = ENOMEM;
 
-	if (s)
-		ring = mmap(NULL, size, PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_POPULATE, ring_fd, 0);
-	if (ring == MAP_FAILED)
-		err = errno;
-	close(ring_fd);
-	if (ring == MAP_FAILED) {
+	if (!s) {
+		munmap(ring, size);
 		close(epoll_fd);
-		free(s);
-		return -err;
+		return -ENOMEM;
 	}
 	*s = (struct packet_source){
 		.source = { .ops = &packet_ops,

@@ -6,13 +6,12 @@
 #include "source.h"
 
 /*
- * An AF_PACKET TPACKET_V3 ring that the warden has opened. Maps the ring of
- * @ring_fd and closes it: whoever holds the socket can transmit. Takes both
- * descriptors, also on error. @interface: its index within the source.
- * Returns 0 or -errno.
+ * An AF_PACKET TPACKET_V3 ring that the warden has opened and that is mapped
+ * at @ring. Takes the mapping and the descriptor, also on error. @interface:
+ * its index within the source. Returns 0 or -errno.
  */
 int source_packet_new(struct source **source,
-		      const struct config_source *config, int ring_fd,
+		      const struct config_source *config, void *ring,
 		      int epoll_fd, const struct priv_reply *geometry,
 		      uint32_t interface);
 

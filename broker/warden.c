@@ -52,11 +52,12 @@ static int move_fd(int from, int to)
  * survives the exec, whatever it is and whoever has opened it. Returns that of
  * the program, or -errno.
  */
-static int arrange_fds(const struct warden_options *options, int socket)
+static int arrange_fds(const struct warden_options *options, int socket,
+		       int rings)
 {
-	static const int targets[] = { STDIN_FILENO, STDOUT_FILENO,
-				       PRIV_FD_WARDEN, PRIV_FD_CONFIG,
-				       PRIV_FD_LISTENER };
+	static const int targets[] = { STDIN_FILENO,	 STDOUT_FILENO,
+				       PRIV_FD_WARDEN,	 PRIV_FD_CONFIG,
+				       PRIV_FD_LISTENER, PRIV_FD_RINGS };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
 	/* First out of the way of the targets. */
@@ -64,7 +65,8 @@ static int arrange_fds(const struct warden_options *options, int socket)
 		       fcntl(null, F_DUPFD_CLOEXEC, 16),
 		       fcntl(socket, F_DUPFD_CLOEXEC, 16),
 		       fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
-		       fcntl(options->listener.fd, F_DUPFD_CLOEXEC, 16) };
+		       fcntl(options->listener.fd, F_DUPFD_CLOEXEC, 16),
+		       fcntl(rings, F_DUPFD_CLOEXEC, 16) };
 	int program = fcntl(self, F_DUPFD_CLOEXEC, 16);
 	int err = program < 0 ? -errno : 0;
 
@@ -108,7 +110,7 @@ static int drop_privilege(const struct warden_options *options)
 }
 
 __attribute__((noreturn)) static void
-exec_engine(const struct warden_options *options, int socket)
+exec_engine(const struct warden_options *options, int socket, int rings)
 {
 	char *const argv[] = { (char *)(uintptr_t)ENGINE_NAME, NULL };
 	extern char **environ;
@@ -119,7 +121,7 @@ exec_engine(const struct warden_options *options, int socket)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid(); /* a terminal's Ctrl-C is the warden's to handle */
 	/* By descriptor: the engine's user may not reach the program's path. */
-	program = arrange_fds(options, socket);
+	program = arrange_fds(options, socket, rings);
 	err = program < 0 ? program : drop_privilege(options);
 	if (!err) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -138,11 +140,50 @@ static void lend_nothing(struct warden *warden)
 			warden->sockets[s][l].is_lent = false;
 }
 
+/* Each is for this engine alone: [0] is the warden's end. */
+static int make_sockets(int requests[2], int rings[2])
+{
+	const int yes = 1, type = SOCK_SEQPACKET | SOCK_CLOEXEC;
+	int err;
+
+	if (socketpair(AF_UNIX, type, 0, requests))
+		return -errno;
+	/* Who has sent a request: the kernel says. */
+	if (setsockopt(requests[0], SOL_SOCKET, SO_PASSCRED, &yes,
+		       sizeof(yes)) == 0 &&
+	    socketpair(AF_UNIX, type, 0, rings) == 0)
+		return 0;
+	err = -errno;
+	close(requests[0]);
+	close(requests[1]);
+	return err;
+}
+
+static int fork_engine(struct warden *warden)
+{
+	int requests[2], rings[2];
+	int err = make_sockets(requests, rings);
+
+	if (err)
+		return err;
+	warden->engine = fork();
+	if (warden->engine == 0)
+		exec_engine(warden->options, requests[1], rings[1]);
+	err = warden->engine < 0 ? -errno : 0;
+	close(requests[1]);
+	close(rings[1]);
+	warden->engine_socket = requests[0];
+	warden->rings_socket = rings[0];
+	if (err) {
+		warden->engine = 0;
+		close(requests[0]);
+		close(rings[0]);
+	}
+	return err;
+}
+
 static int start_engine(struct warden *warden)
 {
-	const int yes = 1;
-	int pair[2], err;
-
 	warden->ready_ns = 0;
 	warden->was_told = false;
 	lend_nothing(warden);
@@ -152,25 +193,8 @@ static int start_engine(struct warden *warden)
 		log_warn("%u return pages of engines before this one are held "
 			 "by somebody yet: this one may make fewer",
 			 warden->pages_held);
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		return -errno;
 	warden_allow_frames(warden, warden->options->config);
-	/* Who has sent a request: the kernel says. */
-	err = setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) ?
-		      -errno :
-		      0;
-	warden->engine = err ? -1 : fork();
-	if (!err && warden->engine < 0)
-		err = -errno;
-	if (warden->engine == 0)
-		exec_engine(warden->options, pair[1]);
-	close(pair[1]);
-	warden->engine_socket = pair[0];
-	if (err) {
-		warden->engine = 0;
-		close(pair[0]);
-	}
-	return err;
+	return fork_engine(warden);
 }
 
 static void sleep_ms(long ms)
@@ -250,6 +274,7 @@ static int reap_engine(struct warden *warden)
 	}
 	warden->engine = 0;
 	close(warden->engine_socket);
+	close(warden->rings_socket);
 	if (!warden->is_stopping)
 		listener_renew(&options->listener, options->config);
 	warden_abandon(warden);

@@ -45,6 +45,38 @@ void warden_surprise(const struct warden *warden, const char *what)
 	exit(1);
 }
 
+/*
+ * As send(), with descriptors; tried again while it is the kernel that has no
+ * memory. Ours reads what is sent: the warden waits for none that doesn't.
+ */
+static ssize_t send_with_fds(int socket, const void *bytes, size_t size,
+			     const int *fds, unsigned count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(PRIV_FDS_MAX * sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { (void *)(uintptr_t)bytes, size };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct cmsghdr *cmsg = &control.align;
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	unsigned tries = 0;
+	ssize_t n;
+
+	if (count > 0) {
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
+	}
+	while ((n = sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 &&
+	       (errno == ENOBUFS || errno == ENOMEM) && ++tries < SEND_TRIES)
+		nanosleep(&pause, NULL);
+	return n;
+}
+
 static const struct config_source *
 requested_source(const struct warden *warden,
 		 const struct priv_request *request,
@@ -76,9 +108,9 @@ static struct packet_socket *requested_lane(struct warden *warden,
 }
 
 /*
- * With the socket in its hands a process can send on the interface. The engine
- * gets each once, to map its ring and close it; and none for a source that only
- * stays what it is over a reload.
+ * A ring is memory for as long as the engine has it mapped, whatever it says.
+ * So it gets each once, and none for a source that only stays what it is over a
+ * reload.
  */
 static bool is_present(const struct warden *warden,
 		       const struct priv_request *request,
@@ -147,10 +179,13 @@ static int asroot_open(struct warden *warden,
 					 request->lane, socket, first, reply);
 	if (err)
 		return err;
+	reply->packet.number = ++warden->rings_sent;
+	if (send_with_fds(warden->rings_socket, &reply->packet.number,
+			  sizeof(reply->packet.number), &socket->fd, 1) < 0)
+		return -errno;
 	socket->is_lent = true;
-	fds[0] = socket->fd;
-	fds[1] = socket->epoll_fd;
-	return 2;
+	fds[0] = socket->epoll_fd;
+	return 1;
 }
 
 static int asroot_start(struct warden *warden,
@@ -501,46 +536,16 @@ static const struct verb {
 	[PRIV_PACKET_BROKEN] = { asroot_broken, false },
 };
 
-/* As sendmsg(); tried again while it is the kernel that has no memory. */
-static ssize_t send_patiently(int socket, const struct msghdr *msg)
-{
-	const struct timespec pause = { .tv_nsec = 1000000 };
-	unsigned tries = 0;
-	ssize_t n;
-
-	while ((n = sendmsg(socket, msg, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 &&
-	       (errno == ENOBUFS || errno == ENOMEM) && ++tries < SEND_TRIES)
-		nanosleep(&pause, NULL);
-	return n;
-}
-
+/*
+ * An engine that died meanwhile is noticed by its SIGCHLD. Any other would wait
+ * for ever, or for what the warden has done already.
+ */
 static void send_reply(struct warden *warden, const struct priv_reply *reply,
-		       const int *fds, unsigned fd_count)
+		       const int *fds, unsigned count)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(PRIV_FDS_MAX * sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)reply,
-			     .iov_len = sizeof(*reply) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	struct cmsghdr *cmsg = &control.align;
-
-	if (fd_count > 0) {
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
-	}
-	/*
-	 * An engine that died meanwhile is noticed by its SIGCHLD. Any other
-	 * would wait for ever, or for what the warden has done already. Ours
-	 * reads each answer: the warden waits for none that doesn't.
-	 */
-	if (send_patiently(warden->engine_socket, &msg) < 0 && errno != EPIPE &&
-	    errno != ECONNRESET) {
+	if (send_with_fds(warden->engine_socket, reply, sizeof(*reply), fds,
+			  count) < 0 &&
+	    errno != EPIPE && errno != ECONNRESET) {
 		log_error("cannot answer the engine: %s: it is killed",
 			  strerror(errno));
 		kill(warden->engine, SIGKILL);

@@ -25,7 +25,9 @@ _Static_assert(PRIV_NEXT == CONFIG_SOURCES_MAX, "no source is in both");
 struct warden {
 	struct warden_options *options;
 	int engine_socket;
-	pid_t engine; /* 0: none */
+	int rings_socket;    /* to the engine's ring_mapper.c */
+	uint32_t rings_sent; /* on it, to this engine or those before */
+	pid_t engine;	     /* 0: none */
 	int signals;
 	bool was_ready;	    /* this one, or one before */
 	bool reload_is_due; /* told to, and no engine has asked for it yet */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <linux/if_xdp.h>
+#include <linux/kcmp.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -23,6 +24,7 @@
 
 #include "command.h"
 #include "live.h"
+#include "priv.h"
 #include "trace.h"
 
 TestSuite(descriptors, .timeout = 120);
@@ -162,8 +164,60 @@ static unsigned check_fds(pid_t engine)
 	return xdp;
 }
 
+/* The thread that maps rings has a table of its own, with nothing in it. */
+static void check_mapper(pid_t engine, pid_t thread)
+{
+	char path[96], name[256];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/fd", engine, thread);
+	dir = opendir(path);
+	cr_assert(dir);
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		int number = atoi(entry->d_name);
+
+		if (entry->d_name[0] != '.')
+			cr_expect(number <= STDERR_FILENO ||
+					  number == PRIV_FD_RINGS,
+				  "the mapper has descriptor %d", number);
+	}
+	closedir(dir);
+	/* The socket on which rings come is nobody else's in the engine. */
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", engine, PRIV_FD_RINGS);
+	name[0] = '\0';
+	(void)!readlink(path, name, sizeof(name) - 1);
+	cr_expect(strncmp(name, "socket:", 7) != 0, "%s", path);
+}
+
+/* Each thread has a filter; all but the one that maps rings have the same. */
+static void check_threads(pid_t engine)
+{
+	unsigned mappers = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", engine);
+	dir = opendir(path);
+	cr_assert(dir);
+	for (struct dirent *entry; (entry = readdir(dir));) {
+		pid_t thread = atoi(entry->d_name);
+
+		if (thread == 0)
+			continue;
+		cr_expect_eq(process_status(thread, "Seccomp:", 10), 2);
+		cr_expect_eq(process_status(thread, "CapEff:", 16), 0);
+		if (syscall(SYS_kcmp, engine, thread, KCMP_FILES, 0, 0) == 0)
+			continue;
+		mappers++;
+		check_mapper(engine, thread);
+	}
+	closedir(dir);
+	cr_expect_eq(mappers, 1);
+}
+
 static void check_rights(pid_t engine)
 {
+	check_threads(engine);
 	cr_expect_eq(process_status(engine, "CapInh:", 16), 0);
 	cr_expect_eq(process_status(engine, "CapPrm:", 16), 0);
 	cr_expect_eq(process_status(engine, "CapEff:", 16), 0);

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <linux/if_packet.h>
 #include <poll.h>
 #include <signal.h>
@@ -581,8 +582,13 @@ static struct source *take_ring(bool is_kept)
 {
 	struct source *source;
 
+	void *base =
+		mmap(NULL, geometry.packet.ring_size, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_POPULATE, ring_socket.fd, 0);
+
+	cr_assert_neq(base, MAP_FAILED, "%s", strerror(errno));
 	geometry.packet.is_kept = is_kept;
-	cr_assert_eq(source_packet_new(&source, &config, dup(ring_socket.fd),
+	cr_assert_eq(source_packet_new(&source, &config, base,
 				       dup(ring_socket.epoll_fd), &geometry, 0),
 		     0);
 	return source;

@@ -92,6 +92,27 @@ static struct sockaddr_ll to_interface = { .sll_family = AF_PACKET,
 /* For calls to write to. */
 static uint8_t page[4096] __attribute__((aligned(4096)));
 
+/* Allowed elsewhere, and not to who is given sockets that send. */
+static const struct attempt forbidden_to_the_mapper[] = {
+	CALL(sendto, 0, 0, 0, 0, 0, 0),
+	CALL(sendmsg, 0, 0, 0),
+	CALL(write, 0, 0, 0),
+	CALL(writev, 0, 0, 0),
+	CALL(read, 0, 0, 0),
+	CALL(recvfrom, 0, 0, 0, 0, 0, 0),
+	CALL(accept4, 0, 0, 0, 0),
+	CALL(getsockopt, 0, 0, 0, 0, 0),
+	CALL(epoll_ctl, 0, 0, 0, 0),
+	CALL(ioctl, 0, SIOCOUTQ, 0),
+	CALL(fcntl, 0, F_ADD_SEALS, 0),
+	CALL(memfd_create, 0, 0),
+	CALL(clone, THREAD, 0, 0, 0, 0),
+	CALL(tgkill, 0, 0, 0),
+	CALL(sched_setscheduler, 0, SCHED_FIFO, 0),
+	CALL(munmap, 0, 0),
+	CALL(mremap, 0, 0, 0, 0),
+};
+
 static const struct attempt forbidden[] = {
 	CALL(socket, AF_PACKET, SOCK_RAW, 0),
 	CALL(socket, AF_INET, SOCK_DGRAM, 0),
@@ -220,6 +241,39 @@ Test(sandbox, kills_who_calls_what_is_not_on_its_list)
 			     a->name, a->args[0], a->args[1], a->args[2],
 			     status);
 	}
+}
+
+static int attempt_as_mapper(void *data)
+{
+	const struct attempt *a = data;
+	const struct rlimit none = { 0, 0 };
+
+	setrlimit(RLIMIT_CORE, &none);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || sandbox_enter_mapper())
+		return 200;
+	syscall(a->number, a->args[0], a->args[1], a->args[2], a->args[3],
+		a->args[4], a->args[5]);
+	return 0;
+}
+
+static void check_mapper_cannot(const struct attempt *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		void *a = (void *)(uintptr_t)&list[i];
+
+		cr_expect_eq(child_wait(child_start(UID, attempt_as_mapper, a)),
+			     256 + SIGSYS, "%s (%ld, %ld)", list[i].name,
+			     list[i].args[0], list[i].args[1]);
+	}
+}
+
+Test(sandbox, kills_a_mapper_of_rings_that_would_do_anything_else)
+{
+	need_root();
+	check_mapper_cannot(forbidden, sizeof(forbidden) / sizeof(*forbidden));
+	check_mapper_cannot(forbidden_to_the_mapper,
+			    sizeof(forbidden_to_the_mapper) /
+				    sizeof(*forbidden_to_the_mapper));
 }
 
 /* On the list, in a form that is of no use. */
@@ -425,12 +479,13 @@ static const char *excuse_of(int number)
 struct record {
 	struct calls calls;
 	bool is_used[CALL_NUMBERS];
+	bool is_mappers[CALL_NUMBERS];
 	bool is_fcntl[4096];
 	bool is_recorded[65536]; /* by thread */
 	bool is_in_sandbox;
 	bool is_read_early; /* a file of packets, outside of the sandbox */
 	bool is_read;
-	pid_t engine;
+	pid_t engine, mapper;
 	char strange_path[256]; /* one that it opened, and should not */
 };
 
@@ -476,13 +531,21 @@ static bool is_reading(const struct call *call)
 	       strstr(target, "trace.pcap");
 }
 
-/* Whether this is the call that the sandbox begins with, or one behind it. */
+/*
+ * Whether this is the call that the sandbox begins with, or one behind it. The
+ * engine's first thread enters its own, and so does the one that maps rings.
+ */
 static bool is_inside(struct record *record, const struct call *call)
 {
 	/* With a filter: libseccomp asks first what there is. */
-	if (call->number == SYS_seccomp && call->args[0] == 1 && call->args[2])
+	bool enters = call->number == SYS_seccomp && call->args[0] == 1 &&
+		      call->args[2];
+
+	if (enters && call->thread == record->engine)
 		record->is_in_sandbox = true;
-	return record->is_in_sandbox;
+	else if (enters)
+		record->mapper = call->thread;
+	return call->thread == record->mapper || record->is_in_sandbox;
 }
 
 static int look_at(const struct call *call, void *data)
@@ -502,6 +565,10 @@ static int look_at(const struct call *call, void *data)
 		return 0;
 	if (call->number >= CALL_NUMBERS)
 		return 0;
+	if (call->thread == record->mapper) {
+		record->is_mappers[call->number] = true;
+		return 0;
+	}
 	record->is_used[call->number] = true;
 	if (call->number == SYS_fcntl && call->args[1] < 4096)
 		record->is_fcntl[call->args[1]] = true;
@@ -701,6 +768,20 @@ static void check_list(const struct record *record)
 	}
 }
 
+/* What comes after a ring's socket is there: nothing that sends it anywhere. */
+static void check_mappers_list(const struct record *record)
+{
+	static const int calls[] = { SYS_recvmsg, SYS_mmap, SYS_close,
+				     SYS_futex };
+	unsigned used = 0;
+
+	for (int number = 0; number < CALL_NUMBERS; number++)
+		used += record->is_mappers[number];
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		cr_expect(record->is_mappers[calls[i]], "call %d", calls[i]);
+	cr_expect_eq(used, sizeof(calls) / sizeof(calls[0]));
+}
+
 Test(sandbox, allows_what_the_engine_does_and_nothing_else)
 {
 	static struct record record;
@@ -719,4 +800,5 @@ Test(sandbox, allows_what_the_engine_does_and_nothing_else)
 	cr_expect_str_eq(record.strange_path, "");
 	cr_expect(record.is_fcntl[F_ADD_SEALS]);
 	check_list(&record);
+	check_mappers_list(&record);
 }

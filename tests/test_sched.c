@@ -11,9 +11,12 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "command.h"
+#include "ledger.h"
 #include "live.h"
 #include "trace.h"
 
@@ -30,6 +33,7 @@
 
 static struct live live;
 static struct broker_stat stat;
+static struct command command;
 static unsigned cpus;
 static char *trace_path;
 
@@ -129,6 +133,30 @@ Test(sched, sources_together_leave_a_cpu_to_the_others)
 		    SOURCE("a") "lanes = %u\n" SOURCE("b") "lanes = %u\n",
 		    lanes, lanes);
 	cr_assert_eq(urgent_on(-1), both < cpus ? both : cpus - 1);
+	live_stop(&live);
+}
+
+/* What the warden does where it may, so that lanes may later. */
+static int allow_urgency(void *data)
+{
+	const struct rlimit limit = { 1, 1 };
+
+	(void)data;
+	return setrlimit(RLIMIT_RTPRIO, &limit) ? errno : 0;
+}
+
+Test(sched, a_lane_that_a_reload_adds_is_urgent_where_that_can_be_allowed)
+{
+	bool is_allowed = child_wait(child_start(0, allow_urgency, NULL)) == 0;
+
+	config_write(SOURCE("a"));
+	broker_start_args(&live.broker, live.network.netns, "-c",
+			  test_path("broker.conf"), NULL);
+	cr_assert_eq(urgent_on(-1), 1);
+	config_write(SOURCE("b"));
+	cr_assert_eq(command_run(&command, "netring reload"), 0, "%s",
+		     command.err);
+	cr_assert_eq(urgent_on(-1), is_allowed ? 1 : 0);
 	live_stop(&live);
 }
 

@@ -56,15 +56,19 @@ static int fuzz_nanosleep(const struct timespec *time, struct timespec *left)
 #define nanosleep fuzz_nanosleep
 #define bpf_map_create(...) open_something()
 #define held_pages_add fuzz_held_pages_add
+#define sendmsg fuzz_sendmsg
 static int open_something(void);
 static int fuzz_held_pages_add(int fd, uint32_t pages);
+static ssize_t fuzz_sendmsg(int socket, const struct msghdr *msg, int flags);
 #include "../../broker/warden_verbs.c"
 #undef held_pages_add
 #undef exit
 #undef kill
 #undef nanosleep
+#undef sendmsg
 
 #define SOCKETS_MAX 4096
+#define NO_DESCRIPTOR 100000 /* and those behind it */
 #define DEATH 254
 
 /* What the "system" has handed out: sockets by number, and whose they are. */
@@ -76,6 +80,7 @@ static struct {
 } sockets[SOCKETS_MAX];
 static int socket_count;
 static int nothing; /* a descriptor of /dev/null */
+static int rings;   /* the engine's end */
 static bool fails;  /* the system, the next time */
 static struct warden warden;
 static struct config *configs[3];
@@ -93,6 +98,19 @@ static int fuzz_held_pages_add(int fd, uint32_t pages)
 {
 	assert(fd >= 0 && pages > 0);
 	return 0;
+}
+
+/* The sockets here are numbers that are no descriptors: nothing goes. */
+static ssize_t fuzz_sendmsg(int socket, const struct msghdr *msg, int flags)
+{
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	int *fds = cmsg ? (int *)(void *)CMSG_DATA(cmsg) : NULL;
+	size_t count = cmsg ? (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (fds[i] >= NO_DESCRIPTOR)
+			fds[i] = nothing;
+	return sendmsg(socket, msg, flags);
 }
 
 /* ---------------------------------------------------- the system's effects */
@@ -189,8 +207,9 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 	if (fails)
 		return -ENODEV;
 	/* Numbers that are no descriptors of ours. */
-	socket->fd = 100000 + open_socket(false, source,
-					  interface * source->lanes + lane);
+	socket->fd =
+		NO_DESCRIPTOR +
+		open_socket(false, source, interface * source->lanes + lane);
 	socket->epoll_fd = nothing;
 	return 0;
 }
@@ -201,7 +220,7 @@ int asroot_packet_lend(const struct config_source *source, uint32_t interface,
 	(void)reply;
 	assert(source->backend == BACKEND_PACKET);
 	assert(interface < source->interface_count);
-	assert(socket->is_kept && sockets[socket->fd - 100000].is_open);
+	assert(socket->is_kept && sockets[socket->fd - NO_DESCRIPTOR].is_open);
 	if (fails)
 		return -ENODEV;
 	socket->is_kept = false;
@@ -212,7 +231,7 @@ int asroot_packet_start(const struct config_source *source,
 			struct packet_socket *socket)
 {
 	(void)source_index(source);
-	assert(sockets[socket->fd - 100000].is_open);
+	assert(sockets[socket->fd - NO_DESCRIPTOR].is_open);
 	return fails ? -EINVAL : 0;
 }
 
@@ -232,7 +251,7 @@ void asroot_packet_error(const struct config_source *source, uint32_t interface,
 void asroot_packet_close(struct packet_socket *socket)
 {
 	if (socket->fd >= 0)
-		close_socket(socket->fd - 100000);
+		close_socket(socket->fd - NO_DESCRIPTOR);
 	socket->fd = -1;
 	socket->is_kept = false;
 }
@@ -272,8 +291,9 @@ int asroot_xdp_open(const struct config_source *source, uint32_t interface,
 	asroot_xdp_close(socket);
 	if (fails)
 		return -EBUSY;
-	socket->fd = 100000 + open_socket(true, source,
-					  interface * source->lanes + lane);
+	socket->fd =
+		NO_DESCRIPTOR +
+		open_socket(true, source, interface * source->lanes + lane);
 	socket->umem.fd = nothing;
 	return 0;
 }
@@ -313,7 +333,7 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 void asroot_xdp_close(struct xdp_socket *socket)
 {
 	if (socket->fd >= 0)
-		close_socket(socket->fd - 100000);
+		close_socket(socket->fd - NO_DESCRIPTOR);
 	socket->fd = -1;
 }
 
@@ -497,7 +517,7 @@ static bool is_allowed(const struct priv_request *request)
 
 static void check_slot(int fd, bool is_xdp, uint32_t source, uint32_t index)
 {
-	int number = fd - 100000;
+	int number = fd - NO_DESCRIPTOR;
 
 	if (fd < 0)
 		return;
@@ -523,6 +543,16 @@ static void check_sockets(void)
 	assert(in_place == open);
 }
 
+/* One for each ring that is given, and no other. */
+static void take_ring(bool is_given)
+{
+	uint32_t number;
+	ssize_t n = recv(rings, &number, sizeof(number), MSG_DONTWAIT);
+
+	assert(is_given ? n == sizeof(number) : n < 0);
+	assert(!is_given || number == warden.rings_sent);
+}
+
 /* The reply, and the descriptors that came with it, closed. */
 static void take_reply(int socket, uint32_t verb)
 {
@@ -539,15 +569,13 @@ static void take_reply(int socket, uint32_t verb)
 	struct cmsghdr *cmsg;
 	ssize_t n = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-	/* The sockets here are numbers, which nobody can send. */
-	if (n < 0 && (verb == PRIV_PACKET_OPEN || verb == PRIV_XDP_OPEN))
-		return;
 	assert(n == sizeof(reply) && reply.verb == verb && reply.status <= 0);
 	cmsg = CMSG_FIRSTHDR(&header);
 	assert(!cmsg || reply.status == 0);
 	for (size_t i = 0; cmsg && CMSG_LEN(i * sizeof(int)) < cmsg->cmsg_len;
 	     i++)
 		close(((int *)(void *)CMSG_DATA(cmsg))[i]);
+	take_ring(verb == PRIV_PACKET_OPEN && reply.status == 0);
 	assert(recv(socket, &reply, sizeof(reply), MSG_DONTWAIT) < 0);
 }
 
@@ -645,14 +673,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct warden_options options = { 0 };
 	unsigned before = nothing ? open_descriptors() : 0;
 	const int yes = 1;
-	int pair[2];
+	int pair[2], ring_pair[2];
 
 	init(&options);
 	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) ==
 	       0);
 	assert(setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &yes,
 			  sizeof(yes)) == 0);
+	assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
+			  ring_pair) == 0);
 	warden.engine_socket = pair[0];
+	warden.rings_socket = ring_pair[0];
+	rings = ring_pair[1];
 	while (in.left && socket_count < SOCKETS_MAX)
 		ask(pair[1], &in);
 	assert(warden.pages_made <= RETURN_PAGES_MAX);
@@ -661,6 +693,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	close(options.config_fd);
 	close(pair[0]);
 	close(pair[1]);
+	close(ring_pair[0]);
+	close(ring_pair[1]);
 	assert(!before || open_descriptors() == before);
 	return 0;
 }
