@@ -150,6 +150,8 @@ static void settle_all(const struct lane *lane)
  */
 #define RING_EACH_NS 50000
 #define RING_EACH_GATHERED_NS 200000
+#define RING_EACH_MAX_NS 1000000
+#define RING_PART 20 /* of its time, at most, as far as that goes */
 
 static void ring_now_and_then(struct lane *lane)
 {
@@ -157,10 +159,15 @@ static void ring_now_and_then(struct lane *lane)
 
 	if (lane->source->gather_ns)
 		each = RING_EACH_GATHERED_NS;
+	if (each < lane->ringing_ns * RING_PART)
+		each = lane->ringing_ns * RING_PART;
+	if (each > RING_EACH_MAX_NS)
+		each = RING_EACH_MAX_NS;
 	if (now - lane->rang_ns < each)
 		return;
-	lane->rang_ns = now;
 	ring_all(lane);
+	lane->rang_ns = now_ns();
+	lane->ringing_ns = lane->rang_ns - now;
 }
 
 static bool all_have_room(const struct lane *lane, const struct burst *burst)
