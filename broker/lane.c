@@ -145,11 +145,14 @@ static void settle_all(const struct lane *lane)
  * A wake-up takes the lane as long as a few hundred packets, and a consumer
  * that is faster than the lane would ask for one each burst. While many come
  * it has one in so many ns: where they gather first, they are late anyway (and
- * a bell that is not due before a nap comes behind it). Before the lane sleeps
- * for good it rings all.
+ * a bell that is not due before a nap comes behind it); and where many sleep,
+ * waking them takes a part of its time and no more. Before the lane sleeps for
+ * good it rings all.
  */
 #define RING_EACH_NS 50000
 #define RING_EACH_GATHERED_NS 200000
+#define RING_EACH_MAX_NS 1000000
+#define RING_PART 20 /* a twentieth, but for what the most costs */
 
 static void ring_now_and_then(struct lane *lane)
 {
@@ -157,10 +160,15 @@ static void ring_now_and_then(struct lane *lane)
 
 	if (lane->source->gather_ns)
 		each = RING_EACH_GATHERED_NS;
+	if (each < lane->ringing_ns * RING_PART)
+		each = lane->ringing_ns * RING_PART;
+	if (each > RING_EACH_MAX_NS)
+		each = RING_EACH_MAX_NS;
 	if (now - lane->rang_ns < each)
 		return;
-	lane->rang_ns = now;
 	ring_all(lane);
+	lane->rang_ns = now_ns();
+	lane->ringing_ns = lane->rang_ns - now;
 }
 
 static bool all_have_room(const struct lane *lane, const struct burst *burst)

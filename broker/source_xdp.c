@@ -24,9 +24,12 @@
 #include "flow.h"
 #include "redirect.h"
 
-/* Slots. Less is full in the time that a lane lets packets gather. */
-#define WAIT_RING_MIN 4096
-#define GATHER_NS 200000
+/*
+ * A lane lets packets gather for as long as its ring has room for, at ten
+ * million packets a second; and no longer than this.
+ */
+#define GATHER_NS_A_SLOT 100
+#define GATHER_MAX_NS 400000
 
 _Static_assert(REDIRECT_TO_HOST == NR_TO_HOST &&
 		       REDIRECT_BROADCAST == NR_BROADCAST &&
@@ -55,6 +58,7 @@ struct xdp_source {
 	size_t rx_map_size;
 	void *fill_map;
 	size_t fill_map_size;
+	uint32_t prefetched; /* slots of rx */
 	uint32_t burst_count;
 	uint32_t burst_frames[BURST_MAX];
 };
@@ -163,22 +167,36 @@ static void decode(const struct xdp_source *s, const struct xdp_desc *desc,
 
 #define PREFETCH 24
 
+/*
+ * What the program has put in front of the packets up to @end, if they are
+ * there: another CPU wrote it.
+ */
+static void prefetch(struct xdp_source *s, uint32_t end)
+{
+	uint32_t known = s->rx.cached_prod, at = s->prefetched;
+
+	if ((int32_t)(end - known) > 0)
+		end = known;
+	for (; (int32_t)(end - at) > 0; at++)
+		__builtin_prefetch(s->frames->base +
+				   xsk_ring_cons__rx_desc(&s->rx, at)->addr -
+				   1);
+	s->prefetched = at;
+}
+
 static void take(struct xdp_source *s, struct burst *burst, uint32_t count,
 		 uint32_t at)
 {
 	uint64_t offset = tai_offset();
 
+	if ((int32_t)(at - s->prefetched) > 0)
+		s->prefetched = at;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct xdp_desc *desc =
 			xsk_ring_cons__rx_desc(&s->rx, at + i);
 		uint32_t frame = frames_at(s->frames, desc->addr);
 
-		if (i + PREFETCH < count)
-			__builtin_prefetch(s->frames->base +
-					   xsk_ring_cons__rx_desc(
-						   &s->rx, at + i + PREFETCH)
-						   ->addr -
-					   1);
+		prefetch(s, at + i + PREFETCH);
 		frames_hold(s->frames, frame);
 		s->burst_frames[i] = frame;
 		decode(s, desc, offset, &burst->packets[i]);
@@ -348,6 +366,13 @@ static int watch(struct xdp_source *s)
 	return 0;
 }
 
+static uint32_t gather_ns(const struct config_source *config)
+{
+	uint64_t ns = (uint64_t)config->rx_ring * GATHER_NS_A_SLOT;
+
+	return ns < GATHER_MAX_NS ? (uint32_t)ns : GATHER_MAX_NS;
+}
+
 int source_xdp_new(struct source **source, const struct config_source *config,
 		   int socket, struct frames *frames, uint32_t interface,
 		   uint32_t magic)
@@ -361,9 +386,9 @@ int source_xdp_new(struct source **source, const struct config_source *config,
 	}
 	s->source.ops = &xdp_ops;
 	s->source.link_type = DLT_EN10MB;
-	if (!config->busy_poll && config->rx_ring >= WAIT_RING_MIN)
-		s->source.can_wait = config->rx_ring / 4;
-	s->source.gather_ns = GATHER_NS;
+	if (!config->busy_poll)
+		s->source.can_wait = config->rx_ring / 2;
+	s->source.gather_ns = gather_ns(config);
 	s->frames = frames;
 	s->socket = socket;
 	s->epoll_fd = -1;

@@ -188,7 +188,7 @@ enum reader_look {
 	LOOK_CHECK, /* reads the header, checks the sequence number in it */
 	LOOK_AGE,   /* and takes the time since it was sent */
 	LOOK_WALK,  /* netring: reads the record, no byte of the packet */
-	LOOK_TOUCH, /* netring: and one word of the header */
+	LOOK_TOUCH, /* netring, AF_XDP: and one word of the header */
 };
 
 struct reader_options {

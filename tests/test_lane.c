@@ -285,6 +285,100 @@ Test(lane, wakes_who_sleeps_before_it_lets_packets_gather)
 	free((void *)(uintptr_t)sub.page);
 }
 
+/* ----------------------------------------------------------- bells under load
+ */
+
+#define SLEEPERS_MAX 256
+#define BUSY_NS 200000000
+
+/* Captures that sleep again as soon as they were woken. */
+static struct {
+	const struct config_channel config;
+	struct lane_channel channel;
+	struct stream stream;
+	struct subscription subs[SLEEPERS_MAX];
+	int ends[SLEEPERS_MAX];
+	unsigned count;
+	uint64_t start_ns, bursts, bells;
+} busy = { .config = { .block_size = 1 << 18 } };
+
+/* Behind each burst there is something for all of them, and all are asleep. */
+static int busy_burst(struct source *of, struct burst *burst,
+		      uint32_t max_packets, size_t max_bytes)
+{
+	char bell[64];
+
+	(void)of;
+	(void)max_packets;
+	(void)max_bytes;
+	if (now_ns() - busy.start_ns > BUSY_NS)
+		return SOURCE_IS_OVER;
+	for (unsigned i = 0; i < busy.count; i++) {
+		while (recv(busy.ends[i], bell, sizeof(bell), MSG_DONTWAIT) > 0)
+			busy.bells++;
+		nr_return_arm((struct nr_return *)(uintptr_t)busy.subs[i].page);
+	}
+	busy.stream.has_changed = true;
+	busy.bursts++;
+	burst->count = 1;
+	burst->link_type = 1;
+	return 1;
+}
+
+/* How often each was woken. */
+static double bells_of_busy_lane(unsigned sleepers)
+{
+	static struct source_ops endless;
+	int ends[2];
+
+	for (unsigned i = 0; i < sleepers; i++) {
+		struct subscription *sub = &busy.subs[i];
+
+		cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
+		sub->stream = &busy.stream;
+		sub->bell = ends[0];
+		busy.ends[i] = ends[1];
+		subscription_init(sub, aligned_alloc(NR_PAGE, NR_RING_SIZE),
+				  calloc(1, sizeof(struct nr_return)), 4, 2, 0);
+		sub->next = i ? &busy.subs[i - 1] : NULL;
+	}
+	busy.count = sleepers;
+	busy.stream.subscriptions = &busy.subs[sleepers - 1];
+	busy.stream.subscription_count = sleepers;
+	busy.channel.config = &busy.config;
+	busy.channel.streams = &busy.stream;
+	busy.channel.is_retired = true; /* it is given no packets */
+	lane.channels = &busy.channel;
+	endless = ops;
+	endless.burst = busy_burst;
+	source.ops = &endless;
+	source.gather_ns = 0;
+	busy.start_ns = now_ns();
+	cr_assert_eq(lane_start(&lane), 0);
+	eventually(__atomic_load_n(&lane.state, __ATOMIC_RELAXED) ==
+		   NR_SOURCE_OVER);
+	end();
+	return (double)busy.bells / sleepers;
+}
+
+Test(lane, wakes_who_sleeps_now_and_then_while_it_is_busy)
+{
+	double bells = bells_of_busy_lane(1);
+
+	cr_assert_gt(busy.bursts, 2 * BUSY_NS / 50000);
+	cr_assert_leq(bells, BUSY_NS / 50000 + 1, "%g", bells);
+	cr_assert_geq(bells, 1);
+}
+
+/* To wake so many takes it longer than a twentieth of a millisecond. */
+Test(lane, wakes_many_the_less_often)
+{
+	double bells = bells_of_busy_lane(SLEEPERS_MAX);
+
+	cr_assert_leq(bells, BUSY_NS / 1000000 + 1, "%g", bells);
+	cr_assert_geq(bells, 1);
+}
+
 /* Stopped for hours, or at its first turn ever: the clock began at 0. */
 Test(lane, rests_no_longer_than_a_turn_takes)
 {

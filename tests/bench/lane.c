@@ -3,8 +3,9 @@
  * bench_lane: CPU time for each packet, of the lane and of one consumer, while
  * the generator and the kernel's receive path are on the other CPU. With the
  * lane at real-time and at normal priority, and with a consumer that only
- * walks the records or also touches each header. As a measure, copies of such
- * packets out of memory that no cache holds.
+ * walks the records or also touches each header. As measures, copies of such
+ * packets out of memory that no cache holds, and an AF_XDP socket that does
+ * nothing.
  */
 #include <stdio.h>
 #include <string.h>
@@ -97,6 +98,30 @@ static void measure_copy(const struct run *run)
 	record_end();
 }
 
+/*
+ * A plain AF_XDP socket that does the least there is to do: what a packet costs
+ * whoever takes it out of such a ring.
+ */
+static void measure_bare(const struct run *run)
+{
+	static struct trial trial;
+	const struct reader_options reader = { .kind = READER_XSK,
+					       .look = LOOK_TOUCH,
+					       .cpu = BENCH_RECEIVE_CPU };
+
+	if (!bench_list_has(&run->options->modes, "AF_XDP bare"))
+		return;
+	trial_start(&trial, run->options, NULL, &reader, 1);
+	trial_send(&trial, run->size, run->rate);
+	trial_watch(&trial);
+	name(run, "AF_XDP bare");
+	record_text("class", "SCHED_OTHER");
+	record_text("consumer", "touches");
+	trial_record(&trial);
+	trial_stop(&trial);
+	trial_end(&trial);
+}
+
 static void measure_all(const struct bench_options *options, const char *size,
 			const char *rate)
 {
@@ -104,6 +129,7 @@ static void measure_all(const struct bench_options *options, const char *size,
 	struct run run = { .options = options, .size = size, .rate = rate };
 
 	measure_copy(&run);
+	measure_bare(&run);
 	for (int i = 0; i < 8; i++) {
 		run.backend = backends[i / 4];
 		run.is_normal = i / 2 % 2;
