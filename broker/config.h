@@ -196,8 +196,13 @@ static inline uint32_t config_frames_kept(const struct config_source *source)
 	return half < source->rx_ring ? half : source->rx_ring;
 }
 
-/* The kernel's headroom, in front of the packet in each frame. */
-#define CONFIG_FRAME_HEADROOM 256u
+/*
+ * In front of the packet in each frame: the kernel's headroom, and so much of
+ * ours that what the program says of a packet, which is that long, is in one
+ * cache line with its headers.
+ */
+#define CONFIG_FRAME_OFFSET 24u
+#define CONFIG_FRAME_HEADROOM (256u + CONFIG_FRAME_OFFSET)
 static inline uint32_t config_frame_room(const struct config_source *source)
 {
 	return source->frame_size - CONFIG_FRAME_HEADROOM;

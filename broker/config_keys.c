@@ -153,7 +153,7 @@ const struct config_key config_source_keys[] = {
 	    CONFIG_QUEUE_MAX, NULL, "the receive queues to take packets from",
 	    XDP),
 	SOURCE(frame_size, config_type_size32, 2 * KIB, 4 * KIB, NULL,
-	       "of a frame, with 256 bytes of headroom", XDP),
+	       "of a frame, with 280 bytes of headroom", XDP),
 	SOURCE(frame_count, config_type_u32, 2048, 2 * MIB, NULL,
 	       "frames of a lane", XDP),
 	SOURCE(fill_ring, config_type_u32, 64, 64 * KIB, NULL,

@@ -40,7 +40,8 @@ _Static_assert(REDIRECT_TO_HOST == NR_TO_HOST &&
 		       REDIRECT_VLAN == NR_VLAN &&
 		       REDIRECT_VLAN_IN_BAND == NR_VLAN_IN_BAND,
 	       "redirect.h has the flags of layout.h");
-_Static_assert(sizeof(struct redirect_meta) == 24, "as the program writes it");
+_Static_assert(sizeof(struct redirect_meta) == CONFIG_FRAME_OFFSET,
+	       "as the program writes it");
 
 struct xdp_source {
 	struct source source;

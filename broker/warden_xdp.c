@@ -159,6 +159,7 @@ static int register_umem(const struct config_source *source, int fd,
 		.addr = (uintptr_t)umem->base,
 		.len = umem->size,
 		.chunk_size = source->frame_size,
+		.headroom = CONFIG_FRAME_OFFSET,
 	};
 	int err = 0;
 
