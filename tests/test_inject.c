@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -104,15 +105,12 @@ static const struct fault faults[] = {
 	FAULT(setsockopt, ENOMEM),
 	FAULT(getsockopt, ENOBUFS),
 	FAULT(sendmsg, ENOBUFS),
-	FAULT(sendmsg, EINTR),
-	FAULT(sendmsg, EAGAIN),
-	FAULT(sendmsg, ETOOMANYREFS),
+	FAULT(sendmsg, ENOMEM),
 	FAULT(sendto, ENOBUFS),
-	FAULT(sendto, EINTR),
+	FAULT(sendto, ENOMEM),
 	FAULT(sendto, EAGAIN),
 	FAULT(recvmsg, ENOMEM),
 	FAULT(recvmsg, EINTR),
-	FAULT(recvmsg, EAGAIN),
 	FAULT(recvfrom, ENOMEM),
 	FAULT(recvfrom, EINTR),
 	FAULT(ioctl, EIO),
@@ -157,7 +155,7 @@ struct injection {
 };
 
 /* Sanitizers end the program when their own memory cannot be had. */
-static bool is_meant(const struct call *call)
+static bool is_meant(const struct call *call, int error)
 {
 #ifdef __SANITIZE_ADDRESS__
 	if (call->number == SYS_mmap)
@@ -165,7 +163,12 @@ static bool is_meant(const struct call *call)
 	if (call->number == SYS_mprotect)
 		return false;
 #endif
-	(void)call;
+	/* Of the log; an eventfd takes what is written. */
+	if (call->number == SYS_write)
+		return call->args[0] == STDERR_FILENO;
+	/* What may wait does. */
+	if (call->number == SYS_sendto && error == EAGAIN)
+		return call->args[3] & MSG_DONTWAIT;
 	return true;
 }
 
@@ -194,7 +197,8 @@ static int decide(const struct call *call, void *data)
 	}
 	if (!__atomic_load_n(&injection->is_armed, __ATOMIC_SEQ_CST) ||
 	    call->number != injection->fault->number || injection->has_hit ||
-	    !is_meant(call) || ++injection->seen < injection->nth)
+	    !is_meant(call, injection->fault->error) ||
+	    ++injection->seen < injection->nth)
 		return 0;
 	read_comm(call->thread, injection->who);
 	__atomic_store_n(&injection->has_hit, true, __ATOMIC_SEQ_CST);
