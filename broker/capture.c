@@ -96,8 +96,14 @@ static void hand_over(struct capture *capture)
 			       "sent and not been read: try again later");
 		return;
 	}
-	if (err) {
+	if (err == -EAGAIN) {
 		session_close(session, "it does not read its descriptors");
+		return;
+	}
+	if (err) {
+		session_refuse(session, -err,
+			       "the broker cannot send its descriptors: %s",
+			       strerror(-err));
 		return;
 	}
 	log_info("attach uid %u pid %d (%s) channel %s: capture %u",

@@ -205,6 +205,7 @@ static int add_channels(struct control *control)
 static int open_signals(void)
 {
 	sigset_t set;
+	int fd;
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
@@ -212,7 +213,8 @@ static int open_signals(void)
 	sigaddset(&set, SIGHUP);
 	/* Before any thread starts, so that all of them block it. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return fd < 0 ? -errno : fd;
 }
 
 static int watch_all(struct control *control)
@@ -236,7 +238,9 @@ static int watch_all(struct control *control)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]) && !err; i++) {
 		table[i].event->fd = table[i].fd;
 		table[i].event->handle = table[i].handle;
-		err = control_watch(control, table[i].event, table[i].events);
+		err = table[i].fd < 0 ? table[i].fd :
+					control_watch(control, table[i].event,
+						      table[i].events);
 	}
 	return err;
 }

@@ -23,17 +23,18 @@
 #include "sandbox.h"
 #include "session.h"
 
-static const struct config *map_config(void)
+/* 0, or -errno; -EBADF: whoever started us gave us none. */
+static int map_config(const struct config **config)
 {
-	const struct config *config;
 	struct stat stat;
 
-	if (fstat(PRIV_FD_CONFIG, &stat) ||
-	    stat.st_size != (off_t)sizeof(*config))
-		return NULL;
-	config = mmap(NULL, sizeof(*config), PROT_READ, MAP_SHARED,
-		      PRIV_FD_CONFIG, 0);
-	return config == MAP_FAILED ? NULL : config;
+	if (fstat(PRIV_FD_CONFIG, &stat))
+		return -errno;
+	if (stat.st_size != (off_t)sizeof(**config))
+		return -EBADF;
+	*config = mmap(NULL, sizeof(**config), PROT_READ, MAP_SHARED,
+		       PRIV_FD_CONFIG, 0);
+	return *config == MAP_FAILED ? -errno : 0;
 }
 
 /*
@@ -101,13 +102,19 @@ static void serve(struct control *control, const struct config *config)
 int engine_run(void)
 {
 	struct control *control = calloc(1, sizeof(*control));
-	const struct config *config = map_config();
-	int err;
+	const struct config *config = NULL;
+	int err = control ? map_config(&config) : -ENOMEM;
 
+	if (!err)
+		err = region_init();
 	prctl(PR_SET_DUMPABLE, 0);
 	prctl(PR_SET_NAME, "netring-engine");
-	if (!control || !config || region_init()) {
-		log_error("engine: not started by netringd's warden");
+	if (err) {
+		log_error("engine: %s", err == -EBADF ?
+						"not started by netringd's "
+						"warden" :
+						strerror(-err));
+		free(control);
 		return 1;
 	}
 	find_privilege(control);

@@ -177,7 +177,7 @@ bool session_add(struct session *session, struct nr_msg *msg, uint32_t type,
 	return true;
 }
 
-/* Sends as much as the peer takes. */
+/* Sends as much as the peer takes, and the kernel has memory for by now. */
 static void flush_out(struct session *session)
 {
 	while (session->out_sent < session->out_length) {
@@ -188,7 +188,7 @@ static void flush_out(struct session *session)
 		memcpy(&msg, next, sizeof(msg));
 		err = wire_send(session->event.fd,
 				(struct nr_msg *)(void *)next, NULL, 0);
-		if (err == -EAGAIN)
+		if (err == -EAGAIN || err == -ENOBUFS || err == -ENOMEM)
 			return;
 		if (err) {
 			session_close(session, NULL);

@@ -42,9 +42,26 @@
 
 /* ------------------------------------------------------------- the engine */
 
+/* Out of the way of the targets; what is -errno already stays that. */
+static int lift_fd(int fd)
+{
+	int high = fd < 0 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 16);
+
+	return fd >= 0 && high < 0 ? -errno : high;
+}
+
 static int move_fd(int from, int to)
 {
+	if (from < 0)
+		return from;
 	return dup2(from, to) < 0 ? -errno : 0;
+}
+
+static int open_path(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
 }
 
 /*
@@ -58,17 +75,15 @@ static int arrange_fds(const struct warden_options *options, int socket,
 	static const int targets[] = { STDIN_FILENO,	 STDOUT_FILENO,
 				       PRIV_FD_WARDEN,	 PRIV_FD_CONFIG,
 				       PRIV_FD_LISTENER, PRIV_FD_RINGS };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-	/* First out of the way of the targets. */
-	int high[] = { fcntl(null, F_DUPFD_CLOEXEC, 16),
-		       fcntl(null, F_DUPFD_CLOEXEC, 16),
-		       fcntl(socket, F_DUPFD_CLOEXEC, 16),
-		       fcntl(options->config_fd, F_DUPFD_CLOEXEC, 16),
-		       fcntl(options->listener.fd, F_DUPFD_CLOEXEC, 16),
-		       fcntl(rings, F_DUPFD_CLOEXEC, 16) };
-	int program = fcntl(self, F_DUPFD_CLOEXEC, 16);
-	int err = program < 0 ? -errno : 0;
+	int null = open_path("/dev/null", O_RDWR);
+	int high[] = { lift_fd(null),
+		       lift_fd(null),
+		       lift_fd(socket),
+		       lift_fd(options->config_fd),
+		       lift_fd(options->listener.fd),
+		       lift_fd(rings) };
+	int program = lift_fd(open_path("/proc/self/exe", O_PATH));
+	int err = program < 0 ? program : 0;
 
 	for (size_t i = 0; i < sizeof(high) / sizeof(high[0]) && !err; i++)
 		err = move_fd(high[i], targets[i]);

@@ -22,37 +22,48 @@
 #define IFAPROT_KERNEL_LL 3
 #endif
 
-static bool ask(const char *name, unsigned long question, struct ifreq *request)
+int host_ask(const char *name, unsigned long question, struct ifreq *request)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	bool is_answered;
+	static int fd = -1;
 
 	if (fd < 0)
-		return false;
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
 	snprintf(request->ifr_name, IFNAMSIZ, "%s", name);
-	is_answered = ioctl(fd, question, request) == 0;
-	close(fd);
-	return is_answered;
+	return ioctl(fd, question, request) ? -errno : 0;
 }
 
-void host_look(struct host_interface *interface, const char *name)
+int host_index(const char *name)
 {
 	struct ifreq request = { 0 };
+	int err = host_ask(name, SIOCGIFINDEX, &request);
 
+	return err ? err : request.ifr_ifindex;
+}
+
+int host_look(struct host_interface *interface, const char *name)
+{
+	struct ifreq flags = { 0 }, address = { 0 }, mtu = { 0 };
+	int index = host_index(name), err = index < 0 ? index : 0;
+
+	if (!err)
+		err = host_ask(name, SIOCGIFFLAGS, &flags);
+	if (!err)
+		err = host_ask(name, SIOCGIFHWADDR, &address);
+	if (!err)
+		err = host_ask(name, SIOCGIFMTU, &mtu);
+	if (err)
+		return err;
 	*interface = (struct host_interface){
-		.index = if_nametoindex(name),
+		.index = (unsigned)index,
+		.is_up = flags.ifr_flags & IFF_UP,
+		.type = address.ifr_hwaddr.sa_family,
+		.mtu = (uint32_t)mtu.ifr_mtu,
 	};
-	if (interface->index == 0)
-		return;
-	if (ask(name, SIOCGIFFLAGS, &request))
-		interface->is_up = request.ifr_flags & IFF_UP;
-	if (ask(name, SIOCGIFHWADDR, &request)) {
-		interface->type = request.ifr_hwaddr.sa_family;
-		memcpy(interface->mac, request.ifr_hwaddr.sa_data,
-		       sizeof(interface->mac));
-	}
-	if (ask(name, SIOCGIFMTU, &request))
-		interface->mtu = (uint32_t)request.ifr_mtu;
+	memcpy(interface->mac, address.ifr_hwaddr.sa_data,
+	       sizeof(interface->mac));
+	return 0;
 }
 
 uint32_t host_queues(const char *name)
@@ -61,7 +72,7 @@ uint32_t host_queues(const char *name)
 	struct ifreq request = { .ifr_data = (char *)&channels };
 	uint32_t count = 0;
 
-	if (ask(name, SIOCETHTOOL, &request))
+	if (host_ask(name, SIOCETHTOOL, &request) == 0)
 		count = channels.rx_count + channels.combined_count;
 	return count ? count : 1;
 }
@@ -314,11 +325,14 @@ static int carries_others(const struct question *question)
 bool host_needs(const char *name, char *why, size_t size)
 {
 	static const int families[] = { AF_INET, AF_INET6 };
-	struct question question = { if_nametoindex(name), why, size, NULL };
-	int found = 0;
+	struct question question = { .why = why, .size = size };
+	int found = 0, index = host_index(name);
 
-	if (question.ifindex == 0)
+	if (index == -ENODEV)
 		return false; /* there is none to be taken */
+	if (index < 0)
+		found = index;
+	question.ifindex = (unsigned)index;
 	question.fits = is_address;
 	for (int i = 0; i < 2 && found == 0; i++)
 		found = has_address(families[i], &question);

@@ -9,14 +9,24 @@
 
 #include "config.h"
 
+/*
+ * An interface's ioctl: 0 or -errno, -ENODEV: there is none of this name. The
+ * descriptor to ask by is opened once, so that a lack of them is not taken for
+ * an interface that has gone.
+ */
+struct ifreq;
+int host_ask(const char *name, unsigned long question, struct ifreq *request);
+int host_index(const char *name); /* above 0, or -errno as above */
+
 struct host_interface {
-	unsigned index; /* 0: there is none of this name */
+	unsigned index;
 	bool is_up;
 	uint16_t type; /* ARPHRD_ */
 	uint8_t mac[6];
 	uint32_t mtu;
 };
-void host_look(struct host_interface *interface, const char *name);
+/* 0, or -errno as above. */
+int host_look(struct host_interface *interface, const char *name);
 
 /* Receive queues; 1 where the driver does not tell. */
 uint32_t host_queues(const char *name);

@@ -20,6 +20,7 @@
 
 #include "config.h"
 #include "log.h"
+#include "warden_host.h"
 
 #define SAVED_MAX (CONFIG_SOURCES_MAX * CONFIG_INTERFACES_MAX)
 #define MERGING_FLAGS (ETH_FLAG_LRO | ETH_FLAG_RXVLAN)
@@ -36,16 +37,9 @@ static unsigned saved_count;
 static int ethtool(const char *interface, uint32_t command, uint32_t *value)
 {
 	struct ethtool_value request = { .cmd = command, .data = *value };
-	struct ifreq ifr = { 0 };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int err;
+	struct ifreq ifr = { .ifr_data = (char *)&request };
+	int err = host_ask(interface, SIOCETHTOOL, &ifr);
 
-	if (fd < 0)
-		return -errno;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", interface);
-	ifr.ifr_data = (char *)&request;
-	err = ioctl(fd, SIOCETHTOOL, &ifr) ? -errno : 0;
-	close(fd);
 	*value = request.data;
 	return err;
 }
@@ -96,15 +90,8 @@ static int clock_ioctl(const char *interface, unsigned long request,
 		       struct hwtstamp_config *clock)
 {
 	struct ifreq ifr = { .ifr_data = (char *)clock };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int err;
 
-	if (fd < 0)
-		return -errno;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", interface);
-	err = ioctl(fd, request, &ifr) ? -errno : 0;
-	close(fd);
-	return err;
+	return host_ask(interface, request, &ifr);
 }
 
 int offload_stamp(const char *interface)
@@ -180,7 +167,7 @@ static struct wish wish_for(const struct config *config, const char *interface)
 /* Returns whether there is nothing left to put back. */
 static bool restore(struct saved *s, const struct wish *wish)
 {
-	if (!if_nametoindex(s->interface))
+	if (host_index(s->interface) == -ENODEV)
 		return !wish->offloads_off && !wish->clock;
 	if (!wish->offloads_off) {
 		put_offloads_back(s);

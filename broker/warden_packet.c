@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "warden_host.h"
 #include "packet_ring.h"
 #include "warden_offload.h"
 #include "region.h"
@@ -48,14 +49,8 @@ static int set_option(int fd, int level, int option, int value)
 static int link_type_of(const char *interface)
 {
 	struct ifreq request = { 0 };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int err;
+	int err = host_ask(interface, SIOCGIFHWADDR, &request);
 
-	if (fd < 0)
-		return -errno;
-	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
-	err = ioctl(fd, SIOCGIFHWADDR, &request) ? -errno : 0;
-	close(fd);
 	if (err)
 		return err;
 	switch (request.ifr_hwaddr.sa_family) {
@@ -71,13 +66,13 @@ static int link_type_of(const char *interface)
 	}
 }
 
-static uint32_t mtu_of(int fd, const char *interface)
+static uint32_t mtu_of(const char *interface)
 {
 	struct ifreq request = { 0 };
 
-	strncpy(request.ifr_name, interface, IFNAMSIZ - 1);
-	return ioctl(fd, SIOCGIFMTU, &request) ? 65535u :
-						 (uint32_t)request.ifr_mtu;
+	return host_ask(interface, SIOCGIFMTU, &request) ?
+		       65535u :
+		       (uint32_t)request.ifr_mtu;
 }
 
 static int open_socket(int link_type)
@@ -315,18 +310,19 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		       struct priv_reply *reply)
 {
 	const char *name = source->interfaces[interface];
-	unsigned ifindex = if_nametoindex(name);
-	int link_type = link_type_of(name);
+	int ifindex = host_index(name);
+	int link_type = ifindex < 0 ? ifindex : link_type_of(name);
 	int fd, epoll_fd;
 
 	asroot_packet_close(socket);
-	fd = ifindex && link_type >= 0 ? open_socket(link_type) : -ENODEV;
+	fd = link_type < 0 ? link_type : open_socket(link_type);
 	if (fd < 0)
 		return fd;
 	reply->packet.link_type = (uint32_t)link_type;
-	reply->packet.mtu = mtu_of(fd, name);
+	reply->packet.mtu = mtu_of(name);
 	epoll_fd = filter_fits(source, link_type) ?
-			   set_up(source, name, fd, ifindex, first, reply) :
+			   set_up(source, name, fd, (unsigned)ifindex, first,
+				  reply) :
 			   -EMEDIUMTYPE;
 	if (epoll_fd < 0) {
 		say_error(source, name, lane, socket, epoll_fd);
@@ -393,9 +389,9 @@ bool asroot_packet_is_bound(const struct config_source *source,
 			    uint32_t interface,
 			    const struct packet_socket *socket)
 {
-	unsigned ifindex = if_nametoindex(source->interfaces[interface]);
+	int ifindex = host_index(source->interfaces[interface]);
 
-	return ifindex != 0 && is_bound_to(socket, ifindex);
+	return ifindex > 0 && is_bound_to(socket, (unsigned)ifindex);
 }
 
 int asroot_packet_lend(const struct config_source *source, uint32_t interface,
@@ -463,19 +459,18 @@ void asroot_packet_error(const struct config_source *source, uint32_t interface,
 {
 	const char *name = source->interfaces[interface];
 	struct ifreq request = { 0 };
-	unsigned ifindex = if_nametoindex(name);
+	int ifindex = host_index(name);
 	socklen_t length = sizeof(int);
 	int error = 0;
 
 	getsockopt(socket->fd, SOL_SOCKET, SO_ERROR, &error, &length);
 	reply->link.error = error;
-	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
-	if (ifindex == 0)
+	if (ifindex == -ENODEV)
 		reply->link.state = PRIV_LINK_GONE;
 	/* One that went and came back may have its old index. */
-	else if (!is_bound_to(socket, ifindex))
+	else if (ifindex > 0 && !is_bound_to(socket, (unsigned)ifindex))
 		reply->link.state = PRIV_LINK_NEW;
-	else if (ioctl(socket->fd, SIOCGIFFLAGS, &request) == 0 &&
+	else if (host_ask(name, SIOCGIFFLAGS, &request) == 0 &&
 		 !(request.ifr_flags & IFF_UP))
 		reply->link.state = PRIV_LINK_DOWN;
 	else

@@ -8,16 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <net/if.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "filter.h"
@@ -93,14 +91,14 @@ static struct config *config_memory(int *fd)
 	struct config *config = MAP_FAILED;
 
 	*fd = memfd_create("netring-config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (*fd < 0)
-		return NULL;
-	if (ftruncate(*fd, sizeof(*config)) == 0)
+	if (*fd >= 0 && ftruncate(*fd, sizeof(*config)) == 0)
 		config = mmap(NULL, sizeof(*config), PROT_READ | PROT_WRITE,
 			      MAP_SHARED, *fd, 0);
 	if (config != MAP_FAILED)
 		return config;
-	close(*fd);
+	log_error("no memory for the configuration: %s", strerror(errno));
+	if (*fd >= 0)
+		close(*fd);
 	return NULL;
 }
 
@@ -119,10 +117,8 @@ static const struct config *keep_config(struct config *shared, int *fd)
 	if (config)
 		memcpy(config, shared, sizeof(*config));
 	drop_config(shared, shared_fd);
-	if (!config) {
-		log_error("no memory for the configuration");
+	if (!config)
 		return NULL;
-	}
 	if (!config_is_sane(config)) {
 		log_error("the configuration's parser went wrong");
 		drop_config(config, *fd);
@@ -144,28 +140,25 @@ static const struct config *keep_config(struct config *shared, int *fd)
 /* The parser's status, as of waitpid(). */
 static int wait_for(pid_t pid)
 {
-	struct pollfd fd = { .fd = (int)syscall(SYS_pidfd_open, pid, 0),
-			     .events = POLLIN };
-	int status = 1 << 8, n = -1;
-	bool has_ended;
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	int status = 1 << 8, ms = 0;
+	pid_t ended;
 
-	while (fd.fd >= 0 && (n = poll(&fd, 1, PARSER_MS)) < 0 &&
-	       errno == EINTR)
-		;
-	has_ended = n > 0;
-	if (!has_ended) {
-		log_error("the configuration's parser did not end: killed");
-		kill(pid, SIGKILL);
+	/* Without a descriptor or anything else that may not be had. */
+	while ((ended = waitpid(pid, &status, WNOHANG)) == 0 ||
+	       (ended < 0 && errno == EINTR)) {
+		if (++ms == PARSER_MS) {
+			log_error("the configuration's parser did not end: "
+				  "killed");
+			kill(pid, SIGKILL);
+		}
+		nanosleep(&pause, NULL);
 	}
-	if (fd.fd >= 0)
-		close(fd.fd);
-	while ((n = waitpid(pid, &status, 0)) < 0 && errno == EINTR)
-		;
-	if (n < 0)
+	if (ended < 0)
 		log_error("how the configuration's parser ended is not to be "
 			  "had: %s",
 			  strerror(errno));
-	else if (has_ended && !WIFEXITED(status))
+	else if (ms < PARSER_MS && !WIFEXITED(status))
 		log_error("the configuration's parser died of signal %d",
 			  WTERMSIG(status));
 	return status;
@@ -200,10 +193,8 @@ const struct config *start_config(const struct start_options *options, int *fd)
 	FILE *file = NULL;
 	bool is_good;
 
-	if (!shared) {
-		log_error("no memory for the configuration");
+	if (!shared)
 		return NULL;
-	}
 	if (options->config_file) {
 		file = fopen(options->config_file, "re");
 		if (!file) {
@@ -245,6 +236,25 @@ static int check_exclusive(const struct config_source *source, const char *name)
 	return errors;
 }
 
+static int check_interface(const struct config_source *source,
+			   const char *interface, const char *name)
+{
+	int index = host_index(interface);
+
+	if (index > 0)
+		return 0;
+	if (index == -ENODEV)
+		fprintf(stderr,
+			"%s:%u: source %s: there is no interface '%s' "
+			"(ip link shows what there is)\n",
+			name, source->line, source->name, interface);
+	else
+		fprintf(stderr, "%s:%u: source %s: interface '%s': %s\n", name,
+			source->line, source->name, interface,
+			strerror(-index));
+	return 1;
+}
+
 static int check_source(const struct config_source *source, const char *name)
 {
 	int fd, errors = check_exclusive(source, name);
@@ -259,16 +269,8 @@ static int check_source(const struct config_source *source, const char *name)
 		errors++;
 	}
 
-	for (uint32_t i = 0; i < source->interface_count; i++) {
-		if (if_nametoindex(source->interfaces[i]))
-			continue;
-		fprintf(stderr,
-			"%s:%u: source %s: there is no interface '%s' "
-			"(ip link shows what there is)\n",
-			name, source->line, source->name,
-			source->interfaces[i]);
-		errors++;
-	}
+	for (uint32_t i = 0; i < source->interface_count; i++)
+		errors += check_interface(source, source->interfaces[i], name);
 	if (source->backend != BACKEND_REPLAY)
 		return errors;
 	fd = open(source->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

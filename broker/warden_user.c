@@ -23,6 +23,7 @@
 
 #define DIRECTORY "/run/netring"
 #define LOCK_FILE DIRECTORY "/uids"
+#define PROCESSES "/proc"
 #define DEFAULT_NAME "netring"
 #define NOBODY 65534
 /* Where Debian allots nothing by itself. */
@@ -85,22 +86,24 @@ static pid_t holder_of(uid_t uid)
 
 /* -------------------------------------------------------------- processes */
 
-/* The line is among the first; a name has no line feed there. */
-static bool process_has_uid(const char *pid, uid_t uid)
+/* The line is among the first; a name has no line feed there. Or -errno. */
+static int process_has_uid(const char *pid, uid_t uid)
 {
 	char path[64], text[1024];
 	unsigned real, effective, saved;
 	const char *line;
 	ssize_t length;
-	int fd;
+	int fd, err;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/status", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return errno != ENOENT && errno != ESRCH; /* it may have */
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[length > 0 ? length : 0] = '\0';
+	length = fd < 0 ? fd : read(fd, text, sizeof(text) - 1);
+	err = length < 0 ? -errno : 0;
+	if (fd >= 0)
+		close(fd);
+	if (err)
+		return err == -ENOENT || err == -ESRCH ? 0 : err;
+	text[length] = '\0';
 	line = strstr(text, "\nUid:");
 	if (!line ||
 	    sscanf(line, " Uid: %u %u %u", &real, &effective, &saved) != 3)
@@ -108,45 +111,60 @@ static bool process_has_uid(const char *pid, uid_t uid)
 	return real == uid || effective == uid || saved == uid;
 }
 
-/* It is looked at before each engine, so all is kept that is needed for it. */
-static bool uid_is_in_use(uid_t uid)
+/*
+ * It is looked at before each engine, so all is kept that is needed for it.
+ * 1, 0, or -errno: nobody can say.
+ */
+static int uid_is_in_use(uid_t uid)
 {
 	static DIR *proc;
 	struct dirent *entry;
-	bool found = false;
+	int found = 0;
 
 	if (!proc)
-		proc = opendir("/proc");
+		proc = opendir(PROCESSES);
 	if (!proc)
-		return true; /* nobody can say that it is not */
+		return -errno;
 	rewinddir(proc);
-	while (!found && (entry = readdir(proc)))
+	while (!found) {
+		errno = 0;
+		entry = readdir(proc);
+		if (!entry)
+			return -errno;
 		if (isdigit((unsigned char)entry->d_name[0]))
 			found = process_has_uid(entry->d_name, uid);
+	}
 	return found;
 }
 
 /* ----------------------------------------------------------------- choosing */
 
-/* 0, -EAGAIN: another broker's, -EBUSY: a process has it, or -errno. */
-static int take_unused(uid_t uid)
+/*
+ * 0, -EAGAIN: another broker's, -EBUSY: a process has it, or -errno, from what
+ * is @where.
+ */
+static int take_unused(uid_t uid, const char **where)
 {
 	int err = uid == engine_uid ? -EAGAIN : take(uid);
 
-	if (err || !uid_is_in_use(uid))
+	*where = LOCK_FILE;
+	if (err)
 		return err;
-	give_back(uid);
-	return -EBUSY;
+	*where = PROCESSES;
+	err = uid_is_in_use(uid);
+	if (err)
+		give_back(uid);
+	return err > 0 ? -EBUSY : err;
 }
 
-static int take_free(uid_t *uid)
+static int take_free(uid_t *uid, const char **where)
 {
 	int err;
 
 	for (uid_t id = FREE_UID_FIRST; id <= FREE_UID_LAST; id++) {
 		if (getpwuid(id) || getgrgid(id))
 			continue;
-		err = take_unused(id);
+		err = take_unused(id, where);
 		if (err == 0)
 			*uid = id;
 		if (err != -EAGAIN && err != -EBUSY)
@@ -157,15 +175,16 @@ static int take_free(uid_t *uid)
 
 static int use_free(uid_t *uid, gid_t *gid)
 {
-	int err = take_free(uid);
+	const char *where;
+	int err = take_free(uid, &where);
 
 	if (err == -EUSERS)
 		log_error("no free uid from %u to %u for the engine: make a "
 			  "user for it alone and set 'user ='",
 			  FREE_UID_FIRST, FREE_UID_LAST);
 	else if (err)
-		log_error("cannot reserve a uid for the engine: %s: %s",
-			  LOCK_FILE, strerror(-err));
+		log_error("cannot reserve a uid for the engine: %s: %s", where,
+			  strerror(-err));
 	if (err)
 		return 1;
 	*gid = *uid;
@@ -173,7 +192,7 @@ static int use_free(uid_t *uid, gid_t *gid)
 	return 0;
 }
 
-static int refuse(const char *name, uid_t uid, int err)
+static int refuse(const char *name, uid_t uid, int err, const char *where)
 {
 	if (err == -EAGAIN)
 		log_error("user '%s' is that of another broker's engine "
@@ -189,13 +208,14 @@ static int refuse(const char *name, uid_t uid, int err)
 			  name);
 	else
 		log_error("cannot reserve user '%s' for the engine: %s: %s",
-			  name, LOCK_FILE, strerror(-err));
+			  name, where, strerror(-err));
 	return 1;
 }
 
 static int use_configured(const char *name, uid_t *uid, gid_t *gid)
 {
 	const struct passwd *user = getpwnam(name);
+	const char *where;
 	int err;
 
 	if (!user) {
@@ -212,9 +232,9 @@ static int use_configured(const char *name, uid_t *uid, gid_t *gid)
 	}
 	*uid = user->pw_uid;
 	*gid = user->pw_gid;
-	err = take_unused(*uid);
+	err = take_unused(*uid, &where);
 	if (err)
-		return refuse(name, *uid, err);
+		return refuse(name, *uid, err, where);
 	engine_uid = *uid;
 	return 0;
 }
@@ -222,6 +242,7 @@ static int use_configured(const char *name, uid_t *uid, gid_t *gid)
 int user_choose(const struct config *config, uid_t *uid, gid_t *gid)
 {
 	const struct passwd *user;
+	const char *where;
 
 	*uid = geteuid();
 	*gid = getegid();
@@ -234,7 +255,7 @@ int user_choose(const struct config *config, uid_t *uid, gid_t *gid)
 		return use_free(uid, gid);
 	*uid = user->pw_uid;
 	*gid = user->pw_gid;
-	if (take_unused(*uid))
+	if (take_unused(*uid, &where))
 		return use_free(uid, gid);
 	engine_uid = *uid;
 	return 0;
@@ -243,12 +264,19 @@ int user_choose(const struct config *config, uid_t *uid, gid_t *gid)
 int user_check(const struct config *config, uid_t *uid, gid_t *gid)
 {
 	uid_t old = *uid;
-	int err;
+	int err = geteuid() == 0 ? uid_is_in_use(old) : 0;
 
-	if (geteuid() != 0 || !uid_is_in_use(old))
+	if (err == 0)
 		return 0;
+	if (err < 0) {
+		log_error(
+			"cannot see whether the engine's uid %u is in use: " PROCESSES
+			": %s",
+			(unsigned)old, strerror(-err));
+		return 1;
+	}
 	if (config->user[0])
-		return refuse(config->user, old, -EBUSY);
+		return refuse(config->user, old, -EBUSY, PROCESSES);
 	log_warn("uid %u is in use by a process: the engine gets another",
 		 (unsigned)old);
 	err = use_free(uid, gid);
@@ -259,9 +287,10 @@ int user_check(const struct config *config, uid_t *uid, gid_t *gid)
 
 uid_t user_borrow(void)
 {
+	const char *where;
 	uid_t uid;
 
-	return take_free(&uid) == 0 ? uid : NOBODY;
+	return take_free(&uid, &where) == 0 ? uid : NOBODY;
 }
 
 void user_give_back(uid_t uid)

@@ -318,10 +318,11 @@ static int look(const struct config_source *source, const char *name,
 		uint32_t lane, unsigned flags, struct host_interface *host,
 		struct redirection *redirection)
 {
-	host_look(host, name);
-	if (host->index)
+	int err = host_look(host, name);
+
+	if (err == 0)
 		return check(redirection, source, name, host, lane);
-	return flags & XDP_MAY_REST ? XDP_RESTS : -ENODEV;
+	return err == -ENODEV && flags & XDP_MAY_REST ? XDP_RESTS : err;
 }
 
 int asroot_xdp_umem(const struct config_source *source, uint32_t interface,
@@ -501,13 +502,17 @@ void asroot_xdp_link(const struct config_source *source, uint32_t interface,
 {
 	const char *name = source->interfaces[interface];
 	struct host_interface host;
+	int err = host_look(&host, name);
 
-	host_look(&host, name);
 	reply->link.error = 0;
-	if (host.index == 0) {
+	if (err == -ENODEV) {
 		/* If it has another name now, the host has its packets back. */
 		redirect_detach(redirection);
 		reply->link.state = PRIV_LINK_GONE;
+		return;
+	}
+	if (err) { /* nothing is known against it */
+		reply->link.state = PRIV_LINK_UP;
 		return;
 	}
 	redirect_set_mac(redirection, host.mac);

@@ -21,7 +21,11 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+/* So long what has been killed may take to be gone. */
+#define END_S 20
 
 /* Between the child, which writes, and the thread that decides. */
 struct calls_shared {
@@ -177,6 +181,11 @@ void calls_start_broker(struct calls *calls, struct broker *broker)
 
 void calls_end(struct calls *calls)
 {
+	struct timespec deadline;
+
 	__atomic_store_n(&calls->shared->is_over, 1, __ATOMIC_SEQ_CST);
-	pthread_join(calls->thread, NULL);
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += END_S;
+	cr_assert_eq(pthread_timedjoin_np(calls->thread, NULL, &deadline), 0,
+		     "a process that was watched goes on");
 }

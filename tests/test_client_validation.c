@@ -933,6 +933,45 @@ Test(client, arms_before_it_looks_for_the_last_time)
 	done(capture);
 }
 
+/* The lane ends when the capture looks whether it has. */
+static void *looked_at;
+
+static void end_now(int signal)
+{
+	struct memory *m = &broker.memory[0];
+
+	(void)signal;
+	mprotect(looked_at, NR_PAGE, PROT_READ);
+	looked_at = NULL;
+	nr_block_publish(block_of(m, 0), 2, 0);
+	nr_ring_end(m->ring, NR_END_WORD(BASE_SEQ + 2, NR_END_SOURCE));
+}
+
+/*
+ * With a last packet in front of the end: who had looked for packets before,
+ * would believe the end without it.
+ */
+Test(client, looks_for_the_end_before_it_looks_for_packets)
+{
+	struct nr_capture *capture = attached(1);
+	struct nr_batch a, b;
+
+	block_fill(&broker.memory[0], 0, BASE_SEQ, 2);
+	lend(&broker.memory[0], LEASE(0), 0, 0);
+	nr_block_publish(block_of(&broker.memory[0], 0), 1, 0);
+	check_next(capture, &a, BASE_SEQ, 1);
+	signal(SIGSEGV, end_now);
+	looked_at = (void *)(uintptr_t)capture->lanes[0].ring;
+	cr_assert(mprotect(looked_at, NR_PAGE, PROT_NONE) == 0);
+	check_next(capture, &b, BASE_SEQ + 1, 1);
+	cr_assert(looked_at == NULL);
+	signal(SIGSEGV, SIG_DFL);
+	nr_batch_release(&a);
+	nr_batch_release(&b);
+	cr_assert(eq(int, nr_capture_next(capture, &a), -ENODATA));
+	done(capture);
+}
+
 /* Only root may have as many lie in a socket. */
 Test(client, does_not_read_bells_for_ever)
 {

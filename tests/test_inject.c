@@ -2,11 +2,14 @@
 /*
  * One system call fails, once: the N-th of its kind, for N from 1 until there
  * are no more, while the broker starts, a client attaches, the configuration is
- * read again. Then the broker has either ended, with a word about it and
- * nothing left behind, or it serves as if nothing had been.
+ * read again, an engine follows one that was killed. Then the broker has either
+ * ended, with a word about it and nothing left behind, or it serves as if
+ * nothing had been.
  *
- * NETRING_INJECT=all tries every call and every N, which takes half an hour;
- * NETRING_INJECT_CALL=mmap those of one call; else some of each are tried.
+ * NETRING_INJECT=all tries every call and every N, which takes hours;
+ * NETRING_INJECT_CALL=mmap those of one call; else some of each are tried. As
+ * the broker looks through /proc, it is soonest done where there is little of
+ * it: unshare -pf --mount-proc test_inject --jobs 1 --filter inject/NAME
  */
 #include <bpf/libbpf.h>
 #include <criterion/criterion.h>
@@ -20,6 +23,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -32,6 +36,7 @@
 #define WAIT_MS 30000
 #define UID_A 12345
 #define UID_B 23456
+#define UID_C 34567
 
 TestSuite(inject, .timeout = 1800);
 
@@ -48,44 +53,80 @@ struct fault {
 
 static const struct fault faults[] = {
 	FAULT(mmap, ENOMEM),
+	FAULT(mremap, ENOMEM),
+	FAULT(munmap, ENOMEM),
 	FAULT(mprotect, ENOMEM),
 	FAULT(madvise, ENOMEM),
+	FAULT(madvise, EAGAIN),
+	FAULT(mlock, ENOMEM),
 	FAULT(memfd_create, EMFILE),
 	FAULT(ftruncate, ENOMEM),
 	FAULT(fallocate, ENOSPC),
+	FAULT(fallocate, EINTR),
 	FAULT(fchmod, EPERM),
 	FAULT(fcntl, EMFILE),
+	FAULT(fcntl, ENOLCK),
+	FAULT(flock, ENOLCK),
 	FAULT(fstat, EIO),
 	FAULT(openat, EMFILE),
+	FAULT(openat, EINTR),
 	FAULT(dup2, EBUSY),
 	FAULT(read, EIO),
+	FAULT(read, EINTR),
+	FAULT(read, EAGAIN),
+	FAULT(pread64, EIO),
+	FAULT(write, EAGAIN),
+	FAULT(getdents64, ENOMEM),
+	FAULT(readlinkat, ENOMEM),
+	FAULT(mkdir, ENOSPC),
+	FAULT(unlink, EIO),
 	FAULT(eventfd2, EMFILE),
 	FAULT(signalfd4, EMFILE),
+	FAULT(pidfd_open, EMFILE),
 	FAULT(epoll_create1, EMFILE),
 	FAULT(epoll_ctl, ENOSPC),
+	FAULT(epoll_wait, EINTR),
 	FAULT(socket, EMFILE),
-	FAULT(connect, ECONNREFUSED),
+	FAULT(connect, ENOBUFS),
+	FAULT(connect, EINTR),
 	FAULT(ppoll, ENOMEM),
+	FAULT(ppoll, EINTR),
 	FAULT(poll, ENOMEM),
+	FAULT(poll, EINTR),
 	FAULT(newfstatat, EIO),
 	FAULT(socketpair, EMFILE),
 	FAULT(bind, ENOMEM),
-	FAULT(listen, EADDRINUSE),
+	FAULT(listen, ENOBUFS),
 	FAULT(chmod, EPERM),
 	FAULT(accept4, EMFILE),
+	FAULT(accept4, EINTR),
+	FAULT(accept4, ECONNABORTED),
+	FAULT(getsockname, ENOBUFS),
 	FAULT(setsockopt, ENOMEM),
 	FAULT(getsockopt, ENOBUFS),
 	FAULT(sendmsg, ENOBUFS),
+	FAULT(sendmsg, ENOMEM),
 	FAULT(sendto, ENOBUFS),
+	FAULT(sendto, ENOMEM),
+	FAULT(sendto, EAGAIN),
 	FAULT(recvmsg, ENOMEM),
+	FAULT(recvmsg, EINTR),
 	FAULT(recvfrom, ENOMEM),
+	FAULT(recvfrom, EINTR),
 	FAULT(ioctl, EIO),
+	FAULT(ioctl, ENOMEM),
 	FAULT(bpf, ENOMEM),
+	FAULT(bpf, EPERM),
+	FAULT(bpf, EAGAIN),
 	FAULT(fork, EAGAIN),
 	FAULT(clone, EAGAIN),
 	FAULT(clone3, EAGAIN),
 	FAULT(wait4, ECHILD),
+	FAULT(wait4, EINTR),
+	FAULT(waitid, ECHILD),
+	FAULT(unshare, ENOSPC),
 	FAULT(execveat, ENOMEM),
+	FAULT(prlimit64, EPERM),
 	FAULT(setgroups, ENOMEM),
 	FAULT(setresgid, EAGAIN),
 	FAULT(setresuid, EAGAIN),
@@ -114,7 +155,7 @@ struct injection {
 };
 
 /* Sanitizers end the program when their own memory cannot be had. */
-static bool is_meant(const struct call *call)
+static bool is_meant(const struct call *call, int error)
 {
 #ifdef __SANITIZE_ADDRESS__
 	if (call->number == SYS_mmap)
@@ -122,7 +163,12 @@ static bool is_meant(const struct call *call)
 	if (call->number == SYS_mprotect)
 		return false;
 #endif
-	(void)call;
+	/* Of the log; an eventfd takes what is written. */
+	if (call->number == SYS_write)
+		return call->args[0] == STDERR_FILENO;
+	/* What may wait does. */
+	if (call->number == SYS_sendto && error == EAGAIN)
+		return call->args[3] & MSG_DONTWAIT;
 	return true;
 }
 
@@ -151,7 +197,8 @@ static int decide(const struct call *call, void *data)
 	}
 	if (!__atomic_load_n(&injection->is_armed, __ATOMIC_SEQ_CST) ||
 	    call->number != injection->fault->number || injection->has_hit ||
-	    !is_meant(call) || ++injection->seen < injection->nth)
+	    !is_meant(call, injection->fault->error) ||
+	    ++injection->seen < injection->nth)
 		return 0;
 	read_comm(call->thread, injection->who);
 	__atomic_store_n(&injection->has_hit, true, __ATOMIC_SEQ_CST);
@@ -169,8 +216,8 @@ static void arm(struct injection *injection, bool is_armed)
 struct victim {
 	struct injection injection;
 	struct calls calls;
-	pid_t pid;
-	int status; /* if it has ended */
+	pid_t pid, engine; /* the one that is to be killed */
+	int status;	   /* if it has ended */
 	bool has_ended;
 };
 
@@ -194,13 +241,15 @@ static char *log_text(void)
 	do {                                                                   \
 		if (!(condition)) {                                            \
 			fprintf(stderr, __VA_ARGS__);                          \
-			cr_assert_fail("WRONG %s, %s number %u of %s: %s"      \
-				       "\n%s",                                 \
-				       (victim)->injection.phase,              \
-				       (victim)->injection.fault->name,        \
-				       (victim)->injection.nth,                \
-				       (victim)->injection.who, #condition,    \
-				       log_text());                            \
+			cr_assert_fail(                                        \
+				"WRONG %s, %s (%s) number %u of %s: "          \
+				"%s\n%s",                                      \
+				(victim)->injection.phase,                     \
+				(victim)->injection.fault->name,               \
+				strerror((victim)->injection.fault->error),    \
+				(victim)->injection.nth,                       \
+				(victim)->injection.who, #condition,           \
+				log_text());                                   \
 		}                                                              \
 	} while (0)
 
@@ -262,6 +311,8 @@ static void victim_check_end(struct victim *victim)
 
 	insist(victim, WIFEXITED(victim->status), "signal %d\n",
 	       WTERMSIG(victim->status));
+	insist(victim, !strstr(log_text(), "something impossible"),
+	       "it did not trust its own engine\n");
 	insist(victim, lstat(getenv(NR_SOCKET_ENV), &st) && errno == ENOENT,
 	       "the socket is left\n");
 	insist(victim,
@@ -387,6 +438,81 @@ static void check_fds(struct victim *victim)
 	       usual.engine);
 }
 
+/* ------------------------------------------------------ who is not meant by it
+ */
+
+/* Reads on whatever others do, and misses nothing. In shared memory. */
+struct bystander {
+	const char *channel;
+	int err;
+	uint32_t must_stop;
+	uint64_t count, gaps;
+	pid_t pid;
+};
+
+static int look_on(void *data)
+{
+	struct bystander *me = data;
+	struct nr_capture *capture;
+	struct nr_batch batch;
+
+	me->err = nr_capture_open(me->channel, NULL, &capture);
+	while (me->err == 0 &&
+	       !__atomic_load_n(&me->must_stop, __ATOMIC_SEQ_CST)) {
+		int r = nr_capture_recv(capture, &batch, 20);
+
+		me->err = r < 0 ? r : 0;
+		if (r <= 0)
+			continue;
+		me->gaps += batch.gap;
+		__atomic_add_fetch(&me->count, batch.count, __ATOMIC_SEQ_CST);
+		nr_batch_release(&batch);
+	}
+	return 0;
+}
+
+static bool sees_more(void *data)
+{
+	struct bystander *bystander = data;
+	static uint64_t before;
+	uint64_t now = __atomic_load_n(&bystander->count, __ATOMIC_SEQ_CST);
+
+	if (bystander->err || (before && now > before)) {
+		before = 0;
+		return true;
+	}
+	if (!before)
+		before = now + 1;
+	return false;
+}
+
+static struct bystander *bystander_start(struct victim *victim,
+					 const char *channel)
+{
+	static struct bystander *bystander;
+
+	if (!bystander)
+		bystander = shared_memory(sizeof(*bystander));
+	memset(bystander, 0, sizeof(*bystander));
+	bystander->channel = channel;
+	bystander->pid = child_start(UID_C, look_on, bystander);
+	insist(victim, wait_until(sees_more, bystander, 10000),
+	       "the bystander sees nothing\n");
+	return bystander;
+}
+
+static void bystander_check(struct victim *victim, struct bystander *bystander)
+{
+	insist(victim, wait_until(sees_more, bystander, 10000),
+	       "the bystander sees no more\n");
+	__atomic_store_n(&bystander->must_stop, 1, __ATOMIC_SEQ_CST);
+	insist(victim, child_wait(bystander->pid) == 0,
+	       "the bystander has died\n");
+	insist(victim, bystander->err == 0 && bystander->gaps == 0,
+	       "the bystander: %s, lost %llu\n", nr_strerror(bystander->err),
+	       (unsigned long long)bystander->gaps);
+}
+
 /* ------------------------------------------------------------------ the runs
  */
 
@@ -399,11 +525,11 @@ static void configure(const char *filter, const char *more)
 		     backend_keys, filter, more);
 }
 
-/* The first line of the log that is an error, or else a warning. */
-static const char *first_words(void)
+/* The first line of a log that is an error, or else a warning. */
+static const char *words_of(const char *text)
 {
 	static char line[256];
-	char *text = log_text(), *found = strstr(text, "error: ");
+	const char *found = strstr(text, "error: ");
 
 	if (!found)
 		found = strstr(text, "warning: ");
@@ -412,15 +538,48 @@ static const char *first_words(void)
 	return line;
 }
 
+static const char *first_words(void)
+{
+	return words_of(log_text());
+}
+
+/* Those after the killed engine's end. */
+static const char *last_words(void)
+{
+	const char *killed = strstr(log_text(), "died of signal 9");
+
+	return words_of(killed ? killed : "");
+}
+
 static void tell(const struct victim *victim, const char *outcome,
 		 const char *words)
 {
 	const struct injection *i = &victim->injection;
 
 	if (i->has_hit)
-		fprintf(stderr, "%-7s%-22s%3u of %-16s%s%s%s\n", i->phase,
-			i->fault->name, i->nth, i->who, outcome,
-			words[0] ? ": " : "", words);
+		fprintf(stderr, "%-8s%-22s%-12s%4u of %-16s%s%s%s\n", i->phase,
+			i->fault->name, strerrorname_np(i->fault->error),
+			i->nth, i->who, outcome, words[0] ? ": " : "", words);
+}
+
+/* The dynamic linker has words of its own, or none and dies. */
+static bool says_why(const char *text, const struct fault *fault)
+{
+	/* A thread that has no memory is one that cannot be had for now; and
+	 * what libseccomp cannot try out is not supported. */
+	static const char *const else_said[] = {
+		"cannot start its lanes: Resource temporarily unavailable",
+		"cannot lock itself in: Operation not supported",
+		"cannot lock itself in: Operation canceled",
+	};
+
+	for (size_t i = 0; i < sizeof(else_said) / sizeof(else_said[0]); i++)
+		if (strstr(text, else_said[i]))
+			return true;
+	return strstr(text, strerror(fault->error)) ||
+	       (fault->error == ENOMEM && strstr(text, "no memory")) ||
+	       strstr(text, "while loading shared libraries") ||
+	       (fault->number == SYS_mmap && strstr(text, "signal 11"));
 }
 
 /* Each returns whether there was an N-th call. */
@@ -439,8 +598,8 @@ static bool fail_start(const struct fault *fault, unsigned nth)
 	tell(&victim, "ends", first_words());
 	insist(&victim, victim.injection.has_hit, "without a fault\n");
 	insist(&victim, WEXITSTATUS(victim.status) != 0, "its status is 0\n");
-	insist(&victim, log_text()[0], "it says nothing (status %d)\n",
-	       victim.status);
+	insist(&victim, says_why(log_text(), fault),
+	       "it does not say what failed (status %d)\n", victim.status);
 	victim_check_end(&victim);
 	return true;
 }
@@ -448,10 +607,12 @@ static bool fail_start(const struct fault *fault, unsigned nth)
 static bool fail_attach(const struct fault *fault, unsigned nth)
 {
 	static struct victim victim;
+	struct bystander *bystander;
 	struct client *client;
 
 	cr_assert(victim_start(&victim, "attach", fault, nth), "%s",
 		  log_text());
+	bystander = bystander_start(&victim, "c");
 	arm(&victim.injection, true);
 	client = client_run(&victim, UID_A, "c", 0);
 	arm(&victim.injection, false);
@@ -459,6 +620,9 @@ static bool fail_attach(const struct fault *fault, unsigned nth)
 	     client->err ? client->text : first_words());
 	insist(&victim, client->err != -ETIMEDOUT, "it was not answered\n");
 	insist(&victim, client->err || client->has_read, "no packet comes\n");
+	insist(&victim, client->err == 0 || client->text[0],
+	       "without a word\n");
+	bystander_check(&victim, bystander);
 	must_attach(&victim, UID_B, "c");
 	must_attach(&victim, UID_A, "c");
 	check_fds(&victim);
@@ -488,6 +652,40 @@ static bool fail_reload(const struct fault *fault, unsigned nth)
 	insist(&victim, client->err == 0, "%s: %s\n", nr_strerror(client->err),
 	       client->text);
 	must_attach(&victim, UID_B, "d");
+	must_attach(&victim, UID_A, "c");
+	check_fds(&victim);
+	victim_stop(&victim);
+	return victim.injection.has_hit;
+}
+
+static bool is_followed(void *data)
+{
+	struct victim *victim = data;
+
+	const char *first = strstr(log_text(), "serving ");
+
+	return has_ended(victim) ||
+	       (first && strstr(first + 1, "serving ") && broker_answers(NULL));
+}
+
+/* The engine is killed, and the next one starts. */
+static bool fail_restart(const struct fault *fault, unsigned nth)
+{
+	static struct victim victim;
+
+	cr_assert(victim_start(&victim, "restart", fault, nth), "%s",
+		  log_text());
+	must_attach(&victim, UID_A, "c");
+	victim.engine = broker_engine(&(struct broker){ .pid = victim.pid });
+	kill(victim.engine, SIGSTOP); /* it makes no call from here on */
+	arm(&victim.injection, true);
+	kill(victim.engine, SIGKILL);
+	insist(&victim, wait_until(is_followed, &victim, WAIT_MS),
+	       "no engine follows\n");
+	arm(&victim.injection, false);
+	tell(&victim, victim.has_ended ? "ends" : "serves", last_words());
+	insist(&victim, !victim.has_ended, "the broker has ended\n");
+	must_attach(&victim, UID_B, "c");
 	must_attach(&victim, UID_A, "c");
 	check_fds(&victim);
 	victim_stop(&victim);
@@ -692,4 +890,28 @@ Test(inject, into_a_reload)
 {
 	prepare_live(PACKET);
 	fail_each(fail_reload, 2);
+}
+
+Test(inject, into_a_reload_of_af_xdp)
+{
+	prepare_live(XDP);
+	fail_each(fail_reload, 0);
+}
+
+Test(inject, into_the_start_of_another_engine_of_a_replay)
+{
+	prepare_replay();
+	fail_each(fail_restart, 2);
+}
+
+Test(inject, into_the_start_of_another_engine_of_a_live_capture)
+{
+	prepare_live(PACKET);
+	fail_each(fail_restart, 0);
+}
+
+Test(inject, into_the_start_of_another_engine_of_af_xdp)
+{
+	prepare_live(XDP);
+	fail_each(fail_restart, 1);
 }

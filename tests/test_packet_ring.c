@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Where an engine goes on in a ring that another one has left, as the blocks'
- * numbers say, which wrap around.
+ * numbers say, which wrap around; and that nothing is read beyond a block.
  */
 #include <criterion/criterion.h>
 
@@ -104,4 +104,176 @@ Test(packet_ring, believes_no_note_of_an_earlier_filling)
 	fill(2, 6, false, DONE | 6);
 	fill(3, 7, false, DONE | 7);
 	expect_to_go_on_at(1, 9);
+}
+
+/* ---------------------------------------------------------------- reading */
+
+/* A header, and the address behind it. */
+#define HEADERS 68u
+#define MAC (HEADERS + PACKET_RING_RESERVE)
+#define FIRST 64u
+#define STEP 256u
+
+static struct tpacket3_hdr *packet_at(uint32_t block, uint32_t n)
+{
+	return (void *)(memory + block * BLOCK_SIZE + FIRST + n * STEP);
+}
+
+/* With @count packets of 100 bytes, as the kernel would. */
+static void fill_with(uint32_t block, uint32_t number, uint32_t count)
+{
+	struct tpacket_hdr_v1 *header = &block_at(block)->hdr.bh1;
+
+	fill(block, number, true, 0);
+	header->num_pkts = count;
+	header->offset_to_first_pkt = FIRST;
+	for (uint32_t i = 0; i < count; i++)
+		*packet_at(block, i) = (struct tpacket3_hdr){
+			.tp_next_offset = STEP, .tp_mac = MAC, .tp_snaplen = 100
+		};
+}
+
+static void expect_packet(uint32_t block, uint32_t n)
+{
+	struct ring_packet packet;
+
+	cr_assert_eq(packet_ring_next(&ring, &packet), PACKET_RING_OK);
+	cr_assert_eq((const void *)packet.header, packet_at(block, n));
+	cr_assert_eq(packet.caplen, 100);
+}
+
+Test(packet_ring, is_read_block_by_block_and_around)
+{
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_NOTHING);
+	for (uint32_t b = 0; b <= BLOCKS; b++) {
+		uint32_t block = b % BLOCKS;
+
+		fill_with(block, b, 3);
+		cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+		for (uint32_t n = 0; n < 3; n++)
+			expect_packet(block, n);
+		cr_assert_eq(ring.left, 0);
+		packet_ring_done(&ring);
+		cr_assert_eq(block_at(block)->hdr.bh1.block_status,
+			     TP_STATUS_KERNEL);
+		cr_assert_eq(packet_ring_open(&ring), PACKET_RING_NOTHING);
+	}
+	cr_assert_eq(ring.block, 1);
+}
+
+Test(packet_ring, is_gone_on_with_behind_what_was_done)
+{
+	fill_with(0, 7, 3);
+	packet_ring_take_over(&ring);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+	expect_packet(0, 0);
+	expect_packet(0, 1);
+	packet_ring_done(&ring);
+	cr_assert_eq(ring.block, 0);
+	cr_assert_eq(block_at(0)->hdr.bh1.block_status, TP_STATUS_USER);
+	packet_ring_take_over(&ring);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+	cr_assert_eq(ring.left, 1);
+	expect_packet(0, 2);
+	packet_ring_done(&ring);
+	cr_assert_eq(ring.inherited, BLOCKS - 1);
+	cr_assert_eq(ring.expected, 8);
+}
+
+/* A note of more packets than there are is none. */
+Test(packet_ring, is_begun_again_where_the_note_cannot_be_true)
+{
+	fill_with(0, 7, 3);
+	fill(0, 7, true, UINT64_C(4) << 32 | 7);
+	packet_ring_take_over(&ring);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+	cr_assert_eq(ring.left, 3);
+	fill(0, 7, true, DONE | 7);
+	packet_ring_take_over(&ring);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+	cr_assert_eq(ring.left, 0);
+}
+
+static int opened_with(uint32_t count, uint32_t first)
+{
+	fill_with(0, 0, 1);
+	block_at(0)->hdr.bh1.num_pkts = count;
+	block_at(0)->hdr.bh1.offset_to_first_pkt = first;
+	return packet_ring_open(&ring);
+}
+
+Test(packet_ring, of_blocks_that_no_kernel_wrote_is_broken)
+{
+	uint32_t last = (BLOCK_SIZE - HEADERS) / 8 * 8;
+
+	cr_assert_eq(opened_with(1, FIRST), PACKET_RING_OK);
+	cr_assert_eq(opened_with(1, FIRST + 4), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(opened_with(1, last), PACKET_RING_OK);
+	cr_assert_eq(opened_with(1, last + 8), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(opened_with(1, UINT32_MAX - 7), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(opened_with(0, 1), PACKET_RING_OK);
+	cr_assert_eq(opened_with(BLOCK_SIZE / HEADERS, FIRST), PACKET_RING_OK);
+	cr_assert_eq(opened_with(BLOCK_SIZE / HEADERS + 1, FIRST),
+		     PACKET_RING_IS_BROKEN);
+}
+
+/* The first of two packets. */
+static int read_with(uint32_t mac, uint32_t caplen, uint32_t next)
+{
+	struct ring_packet packet;
+
+	fill_with(0, 0, 2);
+	*packet_at(0, 0) = (struct tpacket3_hdr){ .tp_next_offset = next,
+						  .tp_mac = (uint16_t)mac,
+						  .tp_snaplen = caplen };
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+	return packet_ring_next(&ring, &packet);
+}
+
+Test(packet_ring, of_packets_that_no_kernel_wrote_is_broken)
+{
+	uint32_t most = BLOCK_SIZE - FIRST - MAC;
+	uint32_t last = (BLOCK_SIZE - HEADERS) / 8 * 8 - FIRST;
+
+	cr_assert_eq(read_with(MAC, 100, STEP), PACKET_RING_OK);
+	cr_assert_eq(read_with(MAC - 1, 100, STEP), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(read_with(MAC, most, STEP), PACKET_RING_OK);
+	cr_assert_eq(read_with(MAC, most + 1, STEP), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(read_with(MAC, UINT32_MAX, STEP), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(read_with(MAC, 100, 72), PACKET_RING_OK);
+	cr_assert_eq(read_with(MAC, 100, 64), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(read_with(MAC, 100, 76), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(read_with(MAC, 100, last), PACKET_RING_OK);
+	cr_assert_eq(read_with(MAC, 100, last + 8), PACKET_RING_IS_BROKEN);
+	cr_assert_eq(read_with(MAC, 100, UINT32_MAX - 63),
+		     PACKET_RING_IS_BROKEN);
+}
+
+Test(packet_ring, that_another_engine_has_left_may_wait_but_not_elsewhere)
+{
+	fill(0, 8, false, DONE | 8);
+	fill(1, 9, false, 9);
+	fill(2, 6, false, DONE | 6);
+	fill(3, 7, false, DONE | 7);
+	packet_ring_take_over(&ring);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_NOTHING);
+	fill_with(3, 11, 1);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_IS_BROKEN);
+	ring.inherited = 0;
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_NOTHING);
+	ring.inherited = 1;
+	fill_with(1, 10, 1); /* it was to be 9 */
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_IS_BROKEN);
+	fill_with(1, 9, 1);
+	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+}
+
+Test(packet_ring, says_how_full_it_is_from_where_it_is_read)
+{
+	ring.block = 3;
+	cr_assert_eq(packet_ring_filled(&ring), 0);
+	for (uint32_t n = 0; n < BLOCKS; n++) {
+		fill((3 + n) % BLOCKS, n, true, 0);
+		cr_assert_eq(packet_ring_filled(&ring), (n + 1) * 25);
+	}
 }

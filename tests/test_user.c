@@ -121,10 +121,9 @@ static void write_processes(void)
 	}
 }
 
-Test(user, that_is_free_has_to_be_there)
+/* Where @proc is what it sees of all processes. */
+static void check_ends(const char *proc, const char *words)
 {
-	cr_assert_eq(mkdir(test_path("proc"), 0755), 0);
-	write_processes();
 	cr_assert_eq(
 		command_run(&command,
 			    /* In that /proc no sanitizer finds its options, nor
@@ -133,12 +132,29 @@ Test(user, that_is_free_has_to_be_there)
 			    "timeout 10 netringd -i inside --socket %s 2>%s; "
 			    "status=$?; grep -v Sanitizer %s >&2; "
 			    "exit $status'",
-			    test_path("proc"), test_path("broker.sock"),
-			    test_path("said"), test_path("said")),
+			    proc, test_path("broker.sock"), test_path("said"),
+			    test_path("said")),
 		1);
-	cr_assert(strstr(command.err, "no free uid from 64700 to 64999"), "%s",
-		  command.err);
+	cr_assert(strstr(command.err, words), "%s", command.err);
 	cr_assert_neq(access(test_path("broker.sock"), F_OK), 0);
+}
+
+Test(user, that_is_free_has_to_be_there)
+{
+	cr_assert_eq(mkdir(test_path("proc"), 0755), 0);
+	write_processes();
+	check_ends(test_path("proc"), "no free uid from 64700 to 64999");
+}
+
+Test(user, that_nobody_can_say_is_free_is_not_taken)
+{
+	/* A process that can be seen, and that cannot be read of. */
+	cr_assert_eq(command_run(&command, "mkdir -p %s/1/status",
+				 test_path("proc")),
+		     0);
+	check_ends(test_path("proc"),
+		   "cannot reserve a uid for the engine: /proc: Is a "
+		   "directory");
 }
 
 static void start_as(const char *name)
