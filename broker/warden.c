@@ -28,7 +28,12 @@
 #include "warden_user.h"
 #include "warden_verbs.h"
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 #define STOP_TIMEOUT_MS 5000
+#define HELD_PERIOD_MS 100
 #define PAUSE_MIN_MS 100
 #define PAUSE_MAX_MS 30000
 #define MS UINT64_C(1000000)
@@ -158,11 +163,14 @@ static void lend_nothing(struct warden *warden)
 /* Each is for this engine alone: [0] is the warden's end. */
 static int make_sockets(int requests[2], int rings[2])
 {
-	const int yes = 1, type = SOCK_SEQPACKET | SOCK_CLOEXEC;
+	const int yes = 1, none = 0, type = SOCK_SEQPACKET | SOCK_CLOEXEC;
 	int err;
 
 	if (socketpair(AF_UNIX, type, 0, requests))
 		return -errno;
+	/* The last to close one may have to wait. Kernels before 6.16: no. */
+	(void)setsockopt(requests[0], SOL_SOCKET, SO_PASSRIGHTS, &none,
+			 sizeof(none));
 	/* Who has sent a request: the kernel says. */
 	if (setsockopt(requests[0], SOL_SOCKET, SO_PASSCRED, &yes,
 		       sizeof(yes)) == 0 &&
@@ -208,7 +216,9 @@ static int start_engine(struct warden *warden)
 		log_warn("%u return pages of engines before this one are held "
 			 "by somebody yet: this one may make fewer",
 			 warden->pages_held);
+	warden->rings_held = 0;
 	warden_allow_frames(warden, warden->options->config);
+	warden_allow_rings(warden, warden->options->config);
 	return fork_engine(warden);
 }
 
@@ -294,6 +304,7 @@ static int reap_engine(struct warden *warden)
 		listener_renew(&options->listener, options->config);
 	warden_abandon(warden);
 	close_xdp(warden);
+	(void)held_rings(); /* it has none any more */
 	return status;
 }
 
@@ -339,13 +350,16 @@ static void tell_to_stop(struct warden *warden)
 		warden_clock_ns(CLOCK_MONOTONIC) + STOP_TIMEOUT_MS * MS;
 }
 
-/* How long to wait for what comes: -1: for ever. */
+/*
+ * How long to wait for what comes: -1: for ever, unless there are rings that
+ * the engine is about to give back.
+ */
 static int patience_ms(struct warden *warden)
 {
 	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
 
 	if (!warden->was_told)
-		return -1;
+		return held_rings() ? HELD_PERIOD_MS : -1;
 	if (now >= warden->stop_ns) {
 		insist(warden);
 		warden->stop_ns = now + STOP_TIMEOUT_MS * MS;

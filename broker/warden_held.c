@@ -1,19 +1,61 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Frames are known by a descriptor of our own, which the kernel grants a lease
- * as soon as nobody else has the file. Return pages are not kept open here: the
- * kernel says by their number whether they are there.
+ * as soon as nobody else has the file; rings by their socket, from which it
+ * takes the memory as soon as nobody has it mapped. Return pages are not kept
+ * open here: the kernel says by their number whether they are there.
  */
 #include "warden_held.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <linux/if_packet.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define FRAMES_MAX 4096
+#define HELD_MAX 4096
 
-static int frames[FRAMES_MAX];
-static uint32_t frames_count;
+/* What is closed as soon as it is ours alone. */
+struct held {
+	bool (*is_ours)(int fd);
+	uint32_t count;
+	int fds[HELD_MAX];
+};
+
+/* And has no memory any more, whoever else has the socket. */
+static bool ring_is_ours_alone(int fd)
+{
+	const struct tpacket_req3 none = { 0 };
+
+	return setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &none,
+			  sizeof(none)) == 0 ||
+	       errno != EBUSY;
+}
+
+static struct held frames = { .is_ours = region_is_ours_alone };
+static struct held rings = { .is_ours = ring_is_ours_alone };
+
+static void hold(struct held *held, int fd)
+{
+	if (held->count < HELD_MAX)
+		held->fds[held->count++] = fd;
+	else
+		close(fd);
+}
+
+/* How many are not ours alone yet. */
+static uint32_t look(struct held *held)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < held->count; i++)
+		if (held->is_ours(held->fds[i]))
+			close(held->fds[i]);
+		else
+			held->fds[count++] = held->fds[i];
+	held->count = count;
+	return count;
+}
 
 static struct {
 	uint32_t id;
@@ -28,24 +70,26 @@ bool held_let_go(struct region *region)
 
 	if (fd < 0)
 		return was_there;
-	if (frames_count < FRAMES_MAX)
-		frames[frames_count++] = fd;
-	else
-		close(fd);
+	hold(&frames, fd);
 	return false;
 }
 
 uint32_t held_frames(void)
 {
-	uint32_t count = 0;
+	return look(&frames);
+}
 
-	for (uint32_t i = 0; i < frames_count; i++)
-		if (region_is_ours_alone(frames[i]))
-			close(frames[i]);
-		else
-			frames[count++] = frames[i];
-	frames_count = count;
-	return count;
+void held_ring_let_go(int fd)
+{
+	if (ring_is_ours_alone(fd))
+		close(fd);
+	else
+		hold(&rings, fd);
+}
+
+uint32_t held_rings(void)
+{
+	return look(&rings);
 }
 
 int held_pages_add(int fd, uint32_t pages)

@@ -24,6 +24,15 @@ bool held_let_go(struct region *frames);
 /* How many of those there are. */
 uint32_t held_frames(void);
 
+/*
+ * A ring's socket: closed as soon as no engine has the ring mapped, and its
+ * memory is given back then, wherever the socket may be.
+ */
+void held_ring_let_go(int fd);
+
+/* How many of those are mapped yet. */
+uint32_t held_rings(void);
+
 /* A BPF array of @pages that was made for an engine. Returns 0 or -errno. */
 int held_pages_add(int fd, uint32_t pages);
 

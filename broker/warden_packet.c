@@ -26,6 +26,7 @@
 #include "log.h"
 #include "warden_host.h"
 #include "packet_ring.h"
+#include "warden_held.h"
 #include "warden_offload.h"
 #include "region.h"
 
@@ -483,7 +484,7 @@ void asroot_packet_close(struct packet_socket *socket)
 		return;
 	asroot_packet_stats(socket);
 	close(socket->epoll_fd);
-	close(socket->fd);
+	held_ring_let_go(socket->fd);
 	socket->fd = -1;
 	socket->is_kept = false;
 }

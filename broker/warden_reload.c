@@ -16,6 +16,8 @@
 
 /* Of a lane: a start, frames made anew for other readers, and some retries. */
 #define UMEMS_EACH 4
+/* Of a lane, beside the one that is open. */
+#define RINGS_EACH 2
 
 static uint32_t source_named(const struct config *config, const char *name)
 {
@@ -51,6 +53,18 @@ void warden_allow_frames(struct warden *warden, const struct config *config)
 				UMEMS_EACH * config->sources[s].lanes *
 				config->sources[s].interface_count;
 	warden->umems_held = 2 * warden->umems_left;
+}
+
+void warden_allow_rings(struct warden *warden, const struct config *config)
+{
+	uint32_t held = 0;
+
+	for (uint32_t s = 0; s < config->source_count; s++)
+		if (config->sources[s].backend == BACKEND_PACKET)
+			held += RINGS_EACH * config->sources[s].lanes *
+				config->sources[s].interface_count;
+	if (held > warden->rings_held)
+		warden->rings_held = held;
 }
 
 /* What is open for a source gets another place, where nothing is open. */
@@ -200,6 +214,7 @@ int asroot_reload(struct warden *warden, const struct priv_request *request,
 		if (memcmp(&warden->last_read, config, sizeof(*config)) != 0) {
 			memcpy(&warden->last_read, config, sizeof(*config));
 			warden_allow_frames(warden, config);
+			warden_allow_rings(warden, config);
 		}
 		close(text);
 		return 1;

@@ -165,6 +165,13 @@ static int asroot_open(struct warden *warden,
 			  source->name, request->lane);
 		return -EPERM;
 	}
+	/* Honest ones have it mapped until a lane has read it out. */
+	if (held_rings() >= warden->rings_held) {
+		log_error("source %s: the engine has not given back the rings "
+			  "that it had: no other is opened until it does",
+			  source->name);
+		return -ENOSPC;
+	}
 	if (source->offloads_off)
 		offload_off(source->interfaces[request->interface]);
 	if (socket->is_kept)

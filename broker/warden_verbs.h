@@ -44,6 +44,7 @@ struct warden {
 	uint32_t quick_left;  /* engines that served and are followed at once */
 	uint32_t umems_left;  /* that this engine may ask for */
 	uint32_t umems_held;  /* so many that others hold are too many */
+	uint32_t rings_held;  /* so many that this engine still has, too */
 	struct config last_read;   /* by a reload, whatever came of it */
 	const struct config *next; /* read, and not in force yet; or NULL */
 	int next_fd;
@@ -74,6 +75,12 @@ int asroot_abandon(struct warden *warden, const struct priv_request *request,
  * only those that nothing came of, and that it does not hold, do not count.
  */
 void warden_allow_frames(struct warden *warden, const struct config *config);
+/*
+ * How many rings the engine may still have mapped of those that were closed:
+ * of each lane, in the largest configuration that it knows, the one that it
+ * reads until it has another, and one more.
+ */
+void warden_allow_rings(struct warden *warden, const struct config *config);
 /* Forgets the next configuration, if there is one. */
 void warden_abandon(struct warden *warden);
 /* Closes all that is open for a source, by its index. */

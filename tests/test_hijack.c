@@ -5,15 +5,14 @@
  */
 #include <criterion/criterion.h>
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -21,8 +20,8 @@
 
 #include <netring/layout.h>
 
+#include "hijack.h"
 #include "live.h"
-#include "priv.h"
 
 static struct live live;
 
@@ -36,56 +35,12 @@ static void start(void)
 
 TestSuite(hijack, .init = start, .timeout = 120);
 
-/* One of the engine's descriptors, as one that it has passed it to has it. */
-static int take_fd(pid_t engine, enum priv_fd number)
+static int64_t now_ms(void)
 {
-	int pidfd = (int)syscall(SYS_pidfd_open, engine, 0);
-	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	struct timespec now;
 
-	cr_assert(pidfd >= 0 && fd >= 0, "%s", strerror(errno));
-	close(pidfd);
-	return fd;
-}
-
-static int take_socket(pid_t engine)
-{
-	return take_fd(engine, PRIV_FD_WARDEN);
-}
-
-/* In the name of @pid: root may say so, and the engine of itself. */
-static bool say_as(int socket, pid_t pid, const void *bytes, size_t size)
-{
-	const struct ucred sender = { .pid = pid };
-	struct iovec iov = { (void *)(uintptr_t)bytes, size };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(sender))];
-	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(sender)),
-				  .cmsg_level = SOL_SOCKET,
-				  .cmsg_type = SCM_CREDENTIALS } };
-	const struct msghdr msg = { .msg_iov = &iov,
-				    .msg_iovlen = 1,
-				    .msg_control = control.bytes,
-				    .msg_controllen = sizeof(control.bytes) };
-
-	memcpy(CMSG_DATA(&control.header), &sender, sizeof(sender));
-	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
-}
-
-static bool ask_as(int socket, pid_t pid, const struct priv_request *request)
-{
-	return say_as(socket, pid, request, sizeof(*request));
-}
-
-/* What the warden answers. Descriptors that come with it are dropped. */
-static int status_of(int socket, pid_t engine,
-		     const struct priv_request *request)
-{
-	struct priv_reply reply;
-
-	cr_assert(ask_as(socket, engine, request));
-	cr_assert_eq(recv(socket, &reply, sizeof(reply), 0), sizeof(reply));
-	return reply.status;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static bool has_another_engine(void *data)
@@ -106,7 +61,7 @@ static int status_of_open(int socket, pid_t engine, uint32_t lane)
 	const struct priv_request request = { .verb = PRIV_PACKET_OPEN,
 					      .lane = lane };
 
-	return status_of(socket, engine, &request);
+	return hijack_status(socket, engine, &request);
 }
 
 /* What each lane is given without a reason that the warden sees. */
@@ -119,16 +74,86 @@ static unsigned given_anew(int socket, pid_t engine)
 	return given;
 }
 
+/*
+ * Its last close takes ten seconds, as nobody reads what was sent on it: not
+ * the warden's, whatever comes with a request.
+ */
+static int lingering_socket(void)
+{
+	const struct linger linger = { 1, 10 };
+	static char bytes[1 << 20];
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t length = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	int peer = socket(AF_INET, SOCK_STREAM, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	cr_assert_eq(bind(peer, (struct sockaddr *)&address, length), 0);
+	cr_assert_eq(listen(peer, 1), 0);
+	getsockname(peer, (struct sockaddr *)&address, &length);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&address, length), 0, "%s",
+		     strerror(errno));
+	while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger,
+				sizeof(linger)),
+		     0);
+	return fd;
+}
+
+static bool send_request_with(int socket, int fd)
+{
+	const struct priv_request request = { .verb = PRIV_START };
+	struct iovec iov = { (void *)(uintptr_t)&request, sizeof(request) };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(fd))];
+	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(fd)),
+				  .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS } };
+	const struct msghdr msg = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control.bytes,
+				    .msg_controllen = sizeof(control.bytes) };
+
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+}
+
+Test(hijack, descriptors_that_come_with_a_request_stop_no_warden)
+{
+	pid_t engine = broker_engine(&live.broker);
+	int socket = hijack_socket(engine), fd;
+	int64_t start_ms;
+
+	network_run(&live.network, "ip link set lo up");
+	fd = lingering_socket();
+	kill(engine, SIGSTOP);
+	start_ms = now_ms();
+	/* Refused, it is ours to close. */
+	if (!send_request_with(socket, fd))
+		cr_assert_eq(setsockopt(fd, SOL_SOCKET, SO_LINGER,
+					&(struct linger){ 0 },
+					sizeof(struct linger)),
+			     0);
+	close(fd);
+	kill(live.broker.pid, SIGTERM);
+	kill(engine, SIGKILL);
+	cr_assert(wait_until(has_no_broker, NULL, 20000));
+	cr_assert_lt(now_ms() - start_ms, 5000);
+	close(socket);
+}
+
 /* Whatever it says of the ring that it has. */
 Test(hijack, gets_no_socket_again)
 {
 	const struct priv_request broken = { .verb = PRIV_PACKET_BROKEN };
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
+	int socket = hijack_socket(engine);
 
 	kill(engine, SIGSTOP);
 	cr_assert_eq(given_anew(socket, engine), 0);
-	cr_assert_eq(status_of(socket, engine, &broken), 0);
+	cr_assert_eq(hijack_status(socket, engine, &broken), 0);
 	cr_assert_eq(given_anew(socket, engine), 0);
 	cr_assert_eq(status_of_open(socket, engine, 0), -EPERM);
 	/* It has gone, and another comes: the warden sees it. */
@@ -152,11 +177,11 @@ Test(hijack, gets_so_many_return_pages_and_no_more)
 	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,
 					      .count = NR_LANES_MAX };
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine), status;
+	int socket = hijack_socket(engine), status;
 	unsigned pages = 0;
 
 	kill(engine, SIGSTOP);
-	while ((status = status_of(socket, engine, &request)) == 0) {
+	while ((status = hijack_status(socket, engine, &request)) == 0) {
 		pages += NR_LANES_MAX;
 		cr_assert_leq(pages, 16384);
 	}
@@ -172,12 +197,12 @@ Test(hijack, gets_so_many_return_pages_and_no_more)
 static void check_surprise(const void *bytes, size_t size, const char *word)
 {
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
+	int socket = hijack_socket(engine);
 	char said[64];
 
 	kill(engine, SIGSTOP);
 	snprintf(said, sizeof(said), "something impossible (%s)", word);
-	cr_assert(say_as(socket, engine, bytes, size));
+	cr_assert(hijack_say(socket, engine, bytes, size));
 	cr_assert(wait_until(has_no_broker, NULL, 10000), "%s", word);
 	cr_assert(broker_said(&live.broker, said), "%s", word);
 	close(socket);
@@ -224,7 +249,7 @@ Test(hijack, leaves_the_next_engine_its_sockets_and_no_more)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t engine = broker_engine(&live.broker);
-		int socket = take_socket(engine);
+		int socket = hijack_socket(engine);
 
 		kill(engine, SIGSTOP);
 		cr_assert_eq(given_anew(socket, engine), 0);
@@ -235,26 +260,18 @@ Test(hijack, leaves_the_next_engine_its_sockets_and_no_more)
 	live_stop(&live);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Each is a parser that the warden starts, and waits for. */
 Test(hijack, has_the_configuration_read_twenty_times_a_second_at_most)
 {
 	const struct priv_request request = { .verb = PRIV_RELOAD };
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
+	int socket = hijack_socket(engine);
 	int64_t start_ms = now_ms();
 	struct priv_reply reply;
 
 	kill(engine, SIGSTOP);
 	for (unsigned i = 0; i < 11; i++) {
-		cr_assert(ask_as(socket, engine, &request));
+		cr_assert(hijack_ask(socket, engine, &request));
 		cr_assert_eq(recv(socket, &reply, sizeof(reply), 0),
 			     sizeof(reply));
 		cr_assert_eq(reply.status, 0);
@@ -269,7 +286,7 @@ Test(hijack, has_the_configuration_read_twenty_times_a_second_at_most)
 Test(hijack, an_engine_that_passed_its_socket_on_is_followed)
 {
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
+	int socket = hijack_socket(engine);
 
 	kill(engine, SIGKILL);
 	cr_assert(wait_until(has_another_engine, &engine, 10000));
@@ -280,7 +297,7 @@ Test(hijack, an_engine_that_passed_its_socket_on_is_followed)
 Test(hijack, another_process_with_its_socket_is_not_served)
 {
 	const struct priv_request request = { .verb = PRIV_START };
-	int socket = take_socket(broker_engine(&live.broker));
+	int socket = hijack_socket(broker_engine(&live.broker));
 
 	cr_assert_eq(send(socket, &request, sizeof(request), 0),
 		     sizeof(request));
@@ -293,12 +310,12 @@ Test(hijack, answers_that_are_not_read_stop_no_warden)
 {
 	const struct priv_request request = { .verb = PRIV_START };
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
+	int socket = hijack_socket(engine);
 
 	kill(engine, SIGSTOP);
 	for (int ms = 0; ms < 10000 && !broker_said(&live.broker, "is killed");
 	     ms++) {
-		while (ask_as(socket, engine, &request))
+		while (hijack_ask(socket, engine, &request))
 			;
 		sleep_ms(1);
 	}
@@ -312,14 +329,14 @@ Test(hijack, requests_without_end_put_off_no_end)
 {
 	const struct priv_request request = { .verb = PRIV_START };
 	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
+	int socket = hijack_socket(engine);
 	struct priv_reply reply;
 	time_t start_s = time(NULL);
 
 	kill(engine, SIGSTOP);
 	kill(live.broker.pid, SIGTERM);
 	while (time(NULL) < start_s + 20 && !has_no_broker(NULL)) {
-		(void)ask_as(socket, engine, &request);
+		(void)hijack_ask(socket, engine, &request);
 		while (recv(socket, &reply, sizeof(reply), MSG_DONTWAIT) > 0)
 			;
 		sleep_ms(50);
@@ -390,7 +407,7 @@ Test(hijack, its_listener_is_worth_nothing_after_it)
 {
 	int (*const bodies[])(void *) = { list, attach, list, attach };
 	pid_t engine = broker_engine(&live.broker), clients[4];
-	int listener = take_fd(engine, PRIV_FD_LISTENER);
+	int listener = hijack_fd(engine, PRIV_FD_LISTENER);
 	struct pollfd at = { .fd = listener, .events = POLLIN };
 
 	kill(engine, SIGSTOP);
@@ -414,7 +431,7 @@ Test(hijack, its_listener_is_worth_nothing_after_it)
 Test(hijack, a_listener_that_it_shuts_down_is_its_end)
 {
 	pid_t engine = broker_engine(&live.broker);
-	int listener = take_fd(engine, PRIV_FD_LISTENER);
+	int listener = hijack_fd(engine, PRIV_FD_LISTENER);
 
 	cr_assert_eq(shutdown(listener, SHUT_RDWR), 0);
 	cr_assert(wait_until(has_another_engine, &engine, 10000));
@@ -467,118 +484,5 @@ Test(hijack, there_is_a_listener_all_the_time)
 	}
 	*must_stop = true;
 	cr_assert_eq(child_wait(knocker), 0);
-	live_stop(&live);
-}
-
-/* ------------------------------------------------- what is kept of its memory
- */
-
-TestSuite(hoard, .timeout = 120);
-
-/* The most that each engine is given, and of which two may keep all. */
-#define PAGES_AT_ONCE 16
-#define PAGES_EACH 16384
-#define UMEMS_EACH 4 /* of a lane */
-#define HELD_MAX 4096
-
-static int held[HELD_MAX];
-static unsigned held_count;
-
-/* Asks until there is no more, and keeps it. Returns how often it was given. */
-static unsigned hoard(int socket, pid_t engine,
-		      const struct priv_request *request)
-{
-	unsigned given = 0;
-
-	for (;; given++) {
-		union {
-			struct cmsghdr header;
-			char bytes[CMSG_SPACE(sizeof(int))];
-		} control;
-		struct priv_reply reply;
-		struct iovec iov = { &reply, sizeof(reply) };
-		struct msghdr msg = { .msg_iov = &iov,
-				      .msg_iovlen = 1,
-				      .msg_control = control.bytes,
-				      .msg_controllen = sizeof(control.bytes) };
-
-		cr_assert(ask_as(socket, engine, request));
-		cr_assert_eq(recvmsg(socket, &msg, 0), sizeof(reply));
-		if (reply.status)
-			return given;
-		cr_assert(CMSG_FIRSTHDR(&msg) && held_count < HELD_MAX);
-		memcpy(&held[held_count++], CMSG_DATA(&control.header),
-		       sizeof(int));
-	}
-}
-
-/* Stops this one, has all it can be given, and waits for the next. */
-static unsigned hoard_and_die(const struct priv_request *request)
-{
-	static unsigned engines = 1;
-	pid_t engine = broker_engine(&live.broker);
-	int socket = take_socket(engine);
-	unsigned given;
-
-	eventually(broker_said_times(&live.broker, "serving") >= engines);
-	kill(engine, SIGSTOP);
-	given = hoard(socket, engine, request);
-	close(socket);
-	kill(engine, SIGKILL);
-	engines++;
-	eventually(broker_said_times(&live.broker, "serving") >= engines);
-	return given;
-}
-
-static void give_back(void)
-{
-	while (held_count > 0)
-		close(held[--held_count]);
-}
-
-static void raise_limit(void)
-{
-	const struct rlimit limit = { 2 * HELD_MAX, 2 * HELD_MAX };
-
-	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
-
-Test(hoard, of_return_pages_ends_with_two_engines)
-{
-	const struct priv_request request = { .verb = PRIV_RETURN_PAGES,
-					      .count = PAGES_AT_ONCE };
-	const unsigned most = PAGES_EACH / PAGES_AT_ONCE;
-
-	start();
-	raise_limit();
-	cr_assert_geq(hoard_and_die(&request), most - 1);
-	cr_assert_geq(hoard_and_die(&request), most - 1);
-	cr_assert_leq(hoard_and_die(&request), 2);
-	cr_assert(broker_said(&live.broker, "return pages of engines before"));
-	give_back();
-	hoard_and_die(&request); /* is counted at the next start */
-	give_back();
-	cr_assert_geq(hoard_and_die(&request), most - 1);
-	live_stop(&live);
-}
-
-Test(hoard, of_frames_ends_with_two_engines)
-{
-	const struct priv_request request = { .verb = PRIV_XDP_UMEM };
-	unsigned given = 0;
-
-	live_network(&live);
-	live_broker(&live, "[source x]\ninterface = inside\nbackend = xdp\n"
-			   "frame_count = 6144\nsmall_pages = yes\n"
-			   "[channel x]\nsource = x\nallow = everyone\n");
-	for (unsigned i = 0; i < 4; i++)
-		given += hoard_and_die(&request);
-	cr_assert_geq(given, UMEMS_EACH);
-	/* and the one that the lane has */
-	cr_assert_leq(given, 2 * UMEMS_EACH + 1);
-	cr_assert_eq(hoard_and_die(&request), 0);
-	cr_assert(broker_said(&live.broker, "is held by somebody yet"));
-	give_back();
-	cr_assert_gt(hoard_and_die(&request), 1);
 	live_stop(&live);
 }
