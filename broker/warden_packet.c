@@ -330,7 +330,6 @@ int asroot_packet_open(const struct config_source *source, uint32_t interface,
 		close(fd);
 		return epoll_fd;
 	}
-	socket->said = 0;
 	socket->fd = fd;
 	socket->epoll_fd = epoll_fd;
 	socket->is_started = false;
@@ -414,27 +413,33 @@ int asroot_packet_lend(const struct config_source *source, uint32_t interface,
 	return 0;
 }
 
-int asroot_packet_start(const struct config_source *source,
-			struct packet_socket *socket)
+static int set_filter(const struct config_source *source, int fd)
 {
 	struct sock_fprog program = {
 		.len = (unsigned short)source->program_length,
 		/* The kernel copies it; its type lacks the const. */
 		.filter = (struct sock_filter *)(uintptr_t)source->program,
 	};
-	int err;
 
-	if (socket->is_started)
-		return 0;
-	socket->is_started = true;
 	if (program.len == 0)
-		return set_option(socket->fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
-	err = setsockopt(socket->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
-			 sizeof(program)) ?
-		      -errno :
-		      0;
-	return err ? err :
-		     set_option(socket->fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+		return set_option(fd, SOL_SOCKET, SO_DETACH_FILTER, 0);
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+		       sizeof(program)))
+		return -errno;
+	return set_option(fd, SOL_SOCKET, SO_LOCK_FILTER, 1);
+}
+
+int asroot_packet_start(const struct config_source *source,
+			struct packet_socket *socket)
+{
+	int err = socket->is_started ? 0 : set_filter(source, socket->fd);
+
+	if (err && socket->said != err)
+		log_error("source %s: its filter cannot be set: %s",
+			  source->name, strerror(-err));
+	socket->said = err;
+	socket->is_started = err == 0;
+	return err;
 }
 
 int asroot_packet_stats(struct packet_socket *socket)

@@ -59,7 +59,7 @@ bool asroot_packet_is_bound(const struct config_source *source,
 			    uint32_t interface,
 			    const struct packet_socket *socket);
 
-/* Lets packets in: the configured filter, for good. */
+/* Lets packets in: the configured filter, for good. 0 or -errno, logged. */
 int asroot_packet_start(const struct config_source *source,
 			struct packet_socket *socket);
 

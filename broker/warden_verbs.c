@@ -195,6 +195,20 @@ static int asroot_open(struct warden *warden,
 	return 1;
 }
 
+/* One that cannot have its filter rejects all, for ever: none is left. */
+static int start_interface(const struct config_source *source,
+			   struct packet_socket *lanes)
+{
+	int err = 0;
+
+	for (uint32_t l = 0; l < source->lanes && !err; l++)
+		if (lanes[l].fd >= 0)
+			err = asroot_packet_start(source, &lanes[l]);
+	for (uint32_t l = 0; l < source->lanes && err; l++)
+		asroot_packet_close(&lanes[l]);
+	return err;
+}
+
 static int asroot_start(struct warden *warden,
 			const struct priv_request *request,
 			struct priv_reply *reply, int *fds)
@@ -206,9 +220,8 @@ static int asroot_start(struct warden *warden,
 
 	(void)reply;
 	(void)fds;
-	for (uint32_t i = 0; i < source->interface_count * source->lanes; i++)
-		if (!err && socket[i].fd >= 0)
-			err = asroot_packet_start(source, &socket[i]);
+	for (uint32_t i = 0; i < source->interface_count && !err; i++)
+		err = start_interface(source, socket + i * source->lanes);
 	return err;
 }
 

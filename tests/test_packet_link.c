@@ -190,6 +190,38 @@ Test(packet_link, that_was_in_another_namespace_is_captured_on)
 	stop();
 }
 
+/* Memory for socket options of this namespace: for a short filter only. */
+static void limit_filters(unsigned bytes)
+{
+	network_run(&live.network, "echo %u >/proc/sys/net/core/optmem_max",
+		    bytes);
+}
+
+/* It was behind a filter that rejects all, and stayed there. */
+Test(packet_link, whose_filter_cannot_be_had_for_a_while_is_captured_on)
+{
+	pid_t engine;
+
+	live_network(&live);
+	live_broker(&live,
+		    "[source s]\ninterface = inside\nlanes = 2\n"
+		    "filter = not (portrange 1-2 or portrange 4-5 or "
+		    "portrange 7-8 or tcp port 10 or udp port 11)\n" CHANNEL);
+	taker_open(&taker, "all", 0);
+	frames_start(&frames);
+	taker_wait(&taker, 500);
+	engine = broker_engine(&live.broker);
+	limit_filters(300);
+	network_run(&live.network, "ip link del inside");
+	make_pair();
+	eventually(broker_said(&live.broker, "source s: its filter"));
+	limit_filters(1 << 16);
+	check_goes_on();
+	cr_assert_eq(broker_engine(&live.broker), engine);
+	frames_stop(&frames);
+	stop();
+}
+
 Test(packet_link, that_is_down_at_the_start_is_captured_when_it_is_up)
 {
 	live_network(&live);
