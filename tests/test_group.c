@@ -738,6 +738,20 @@ static int join_in_silence(const char *channel, const char *group)
 	return peer;
 }
 
+/* All that was sent has come, and the reader has read what it was given. */
+static bool has_read_all(const struct reader *reader, uint64_t sent)
+{
+	struct live_counts counts = live_count();
+	uint64_t delivered = 0;
+
+	broker_read_stat(&stat_now, "all");
+	for (unsigned i = 0; i < stat_now.captures; i++)
+		if (stat_now.capture[i].pid == (uint32_t)reader->pid)
+			delivered += stat_now.capture[i].delivered;
+	return counts.captured + counts.drops == sent &&
+	       reader->count == delivered;
+}
+
 Test(groups, lose_nothing_to_who_is_refused_or_never_reads, .timeout = 120)
 {
 	struct nr_open_options options = NR_OPEN_OPTIONS_INIT;
@@ -747,6 +761,7 @@ Test(groups, lose_nothing_to_who_is_refused_or_never_reads, .timeout = 120)
 	struct nr_capture *large, *capture;
 	struct reader *reader;
 	struct wire_msg msg;
+	uint64_t sent;
 	int silent;
 
 	need_root();
@@ -781,7 +796,8 @@ Test(groups, lose_nothing_to_who_is_refused_or_never_reads, .timeout = 120)
 	cr_assert_eq(msg.msg.type, NR_MSG_ATTACHED);
 	wire_close_fds(&msg);
 	close(silent);
-	frames_stop(&frames);
+	sent = frames_stop(&frames);
+	eventually(has_read_all(reader, sent));
 	reader_stop(reader);
 	reader_check_sum(reader);
 	cr_assert_gt(reader->stats.seen, 10000);
