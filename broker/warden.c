@@ -304,7 +304,7 @@ static int reap_engine(struct warden *warden)
 		listener_renew(&options->listener, options->config);
 	warden_abandon(warden);
 	close_xdp(warden);
-	(void)held_rings(); /* it has none any more */
+	(void)held_rings(true); /* it has none any more */
 	return status;
 }
 
@@ -359,7 +359,7 @@ static int patience_ms(struct warden *warden)
 	uint64_t now = warden_clock_ns(CLOCK_MONOTONIC);
 
 	if (!warden->was_told)
-		return held_rings() ? HELD_PERIOD_MS : -1;
+		return held_rings(false) ? HELD_PERIOD_MS : -1;
 	if (now >= warden->stop_ns) {
 		insist(warden);
 		warden->stop_ns = now + STOP_TIMEOUT_MS * MS;

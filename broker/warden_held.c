@@ -43,16 +43,18 @@ static void hold(struct held *held, int fd)
 		close(fd);
 }
 
-/* How many are not ours alone yet. */
-static uint32_t look(struct held *held)
+/* Closes @most that are ours alone. How many are left. */
+static uint32_t look(struct held *held, uint32_t most)
 {
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < held->count; i++)
-		if (held->is_ours(held->fds[i]))
+		if (most > 0 && held->is_ours(held->fds[i])) {
 			close(held->fds[i]);
-		else
+			most--;
+		} else {
 			held->fds[count++] = held->fds[i];
+		}
 	held->count = count;
 	return count;
 }
@@ -76,7 +78,7 @@ bool held_let_go(struct region *region)
 
 uint32_t held_frames(void)
 {
-	return look(&frames);
+	return look(&frames, HELD_MAX);
 }
 
 void held_ring_let_go(int fd)
@@ -87,9 +89,9 @@ void held_ring_let_go(int fd)
 		hold(&rings, fd);
 }
 
-uint32_t held_rings(void)
+uint32_t held_rings(bool at_once)
 {
-	return look(&rings);
+	return look(&rings, at_once ? HELD_MAX : 1);
 }
 
 int held_pages_add(int fd, uint32_t pages)

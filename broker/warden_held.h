@@ -30,8 +30,11 @@ uint32_t held_frames(void);
  */
 void held_ring_let_go(int fd);
 
-/* How many of those are mapped yet. */
-uint32_t held_rings(void);
+/*
+ * How many of those there are. The kernel takes 40 ms to take one back, and
+ * somebody may wait for us meanwhile: unless @at_once that is done for one.
+ */
+uint32_t held_rings(bool at_once);
 
 /* A BPF array of @pages that was made for an engine. Returns 0 or -errno. */
 int held_pages_add(int fd, uint32_t pages);

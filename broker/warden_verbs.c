@@ -166,7 +166,7 @@ static int asroot_open(struct warden *warden,
 		return -EPERM;
 	}
 	/* Honest ones have it mapped until a lane has read it out. */
-	if (held_rings() >= warden->rings_held) {
+	if (held_rings(true) >= warden->rings_held) {
 		log_error("source %s: the engine has not given back the rings "
 			  "that it had: no other is opened until it does",
 			  source->name);
