@@ -77,10 +77,10 @@ static ssize_t send_with_fds(int socket, const void *bytes, size_t size,
 	return n;
 }
 
-static const struct config_source *
-requested_source(const struct warden *warden,
-		 const struct priv_request *request,
-		 enum config_backend backend)
+const struct config_source *
+warden_requested_source(const struct warden *warden,
+			const struct priv_request *request,
+			enum config_backend backend)
 {
 	bool is_next = request->source >= PRIV_NEXT;
 	uint32_t index = request->source - (is_next ? PRIV_NEXT : 0);
@@ -97,7 +97,7 @@ static struct packet_socket *requested_lane(struct warden *warden,
 					    const struct priv_request *request)
 {
 	const struct config_source *source =
-		requested_source(warden, request, BACKEND_PACKET);
+		warden_requested_source(warden, request, BACKEND_PACKET);
 
 	if (request->interface >= source->interface_count ||
 	    request->lane >= source->lanes)
@@ -155,7 +155,7 @@ static int asroot_open(struct warden *warden,
 {
 	struct packet_socket *socket = requested_lane(warden, request);
 	const struct config_source *source =
-		requested_source(warden, request, BACKEND_PACKET);
+		warden_requested_source(warden, request, BACKEND_PACKET);
 	struct packet_socket *first = socket - request->lane;
 	int err = -ENODEV;
 
@@ -214,7 +214,7 @@ static int asroot_start(struct warden *warden,
 			struct priv_reply *reply, int *fds)
 {
 	const struct config_source *source =
-		requested_source(warden, request, BACKEND_PACKET);
+		warden_requested_source(warden, request, BACKEND_PACKET);
 	struct packet_socket *socket = warden->sockets[request->source];
 	int err = 0;
 
@@ -271,146 +271,9 @@ static int asroot_error(struct warden *warden,
 	(void)fds;
 	if (socket->fd < 0)
 		return -EBADF;
-	asroot_packet_error(requested_source(warden, request, BACKEND_PACKET),
+	asroot_packet_error(warden_requested_source(warden, request,
+						    BACKEND_PACKET),
 			    request->interface, socket, reply);
-	return 0;
-}
-
-/* A lane of an AF_XDP source, as a request names it. */
-struct xdp_lane {
-	const struct config_source *source;
-	struct xdp_socket *socket;
-	struct redirection *redirection;
-};
-
-static struct xdp_lane requested_xdp(struct warden *warden,
-				     const struct priv_request *request)
-{
-	const struct config_source *source =
-		requested_source(warden, request, BACKEND_XDP);
-
-	if (request->interface >= source->interface_count ||
-	    request->lane >= source->lanes)
-		warden_surprise(warden, "lane");
-	return (struct xdp_lane){
-		.source = source,
-		.socket = &warden->xdp_sockets[request->source]
-					      [request->interface *
-						       source->lanes +
-					       request->lane],
-		.redirection = &warden->redirections[request->source]
-						    [request->interface],
-	};
-}
-
-static unsigned may_rest(const struct warden *warden)
-{
-	return warden->was_ready ? XDP_MAY_REST : 0;
-}
-
-/*
- * What has become of an interface since an engine had it, the next learns when
- * it opens a lane: what captures have to do with it is there before.
- */
-static unsigned may_be_anyhow(const struct warden *warden)
-{
-	bool is_next = warden->was_ready && warden->ready_ns == 0;
-
-	return is_next ? XDP_ANYHOW : may_rest(warden);
-}
-
-static int asroot_xumem(struct warden *warden,
-			const struct priv_request *request,
-			struct priv_reply *reply, int *fds)
-{
-	struct xdp_lane lane = requested_xdp(warden, request);
-	int err;
-
-	if (held_frames() >= warden->umems_held) {
-		redirect_refuse(
-			lane.redirection,
-			"source %s: what engines before this one had of "
-			"frames is held by somebody yet: no more are "
-			"made until it is given back",
-			lane.source->name);
-		return -ENOSPC;
-	}
-	err = asroot_xdp_umem(lane.source, request->interface, request->lane,
-			      may_be_anyhow(warden), lane.socket,
-			      lane.redirection, &warden->umems_left, reply);
-
-	if (err)
-		return err;
-	fds[0] = lane.socket->next_umem.fd;
-	return 1;
-}
-
-static int asroot_xclose(struct warden *warden,
-			 const struct priv_request *request,
-			 struct priv_reply *reply, int *fds)
-{
-	struct xdp_lane lane = requested_xdp(warden, request);
-	/* Whichever lane is named: those of this interface. */
-	struct xdp_socket *first = lane.socket - request->lane;
-
-	(void)reply;
-	(void)fds;
-	for (uint32_t i = 0; i < lane.source->lanes; i++)
-		asroot_xdp_release(&first[i]);
-	redirect_detach(lane.redirection);
-	return 0;
-}
-
-static int asroot_xopen(struct warden *warden,
-			const struct priv_request *request,
-			struct priv_reply *reply, int *fds)
-{
-	struct xdp_lane lane = requested_xdp(warden, request);
-	unsigned flags =
-		(request->count ? XDP_NEW_FRAMES : 0) | may_rest(warden);
-	int err =
-		asroot_xdp_open(lane.source, request->interface, request->lane,
-				flags, lane.socket, lane.redirection, reply);
-
-	if (err)
-		return err;
-	fds[0] = reply->xdp.rests ? lane.socket->umem.fd : lane.socket->fd;
-	fds[1] = lane.socket->umem.fd;
-	return 2;
-}
-
-static int asroot_xtake(struct warden *warden,
-			const struct priv_request *request,
-			struct priv_reply *reply, int *fds)
-{
-	struct xdp_lane lane = requested_xdp(warden, request);
-
-	(void)fds;
-	return asroot_xdp_take(lane.source, request->interface, request->lane,
-			       lane.socket, lane.redirection, request->count,
-			       reply);
-}
-
-static int asroot_xstats(struct warden *warden,
-			 const struct priv_request *request,
-			 struct priv_reply *reply, int *fds)
-{
-	struct xdp_lane lane = requested_xdp(warden, request);
-
-	(void)fds;
-	return asroot_xdp_stats(lane.source, request->interface, lane.socket,
-				lane.redirection, reply);
-}
-
-static int asroot_xlink(struct warden *warden,
-			const struct priv_request *request,
-			struct priv_reply *reply, int *fds)
-{
-	struct xdp_lane lane = requested_xdp(warden, request);
-
-	(void)fds;
-	asroot_xdp_link(lane.source, request->interface, lane.socket,
-			lane.redirection, reply);
 	return 0;
 }
 
@@ -447,7 +310,7 @@ static int asroot_replay(struct warden *warden,
 			 struct priv_reply *reply, int *fds)
 {
 	const struct config_source *source =
-		requested_source(warden, request, BACKEND_REPLAY);
+		warden_requested_source(warden, request, BACKEND_REPLAY);
 
 	(void)reply;
 	fds[0] = open(source->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

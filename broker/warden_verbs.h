@@ -59,6 +59,12 @@ __attribute__((noreturn)) void warden_surprise(const struct warden *warden,
 
 uint64_t warden_clock_ns(clockid_t clock);
 
+/* What a request names, if it may; else the warden ends. */
+const struct config_source *
+warden_requested_source(const struct warden *warden,
+			const struct priv_request *request,
+			enum config_backend backend);
+
 /* Takes a request of the engine, if there is one, and answers it. */
 void warden_serve_request(struct warden *warden);
 
@@ -69,6 +75,20 @@ int asroot_commit(struct warden *warden, const struct priv_request *request,
 		  struct priv_reply *reply, int *fds);
 int asroot_abandon(struct warden *warden, const struct priv_request *request,
 		   struct priv_reply *reply, int *fds);
+/* warden_xdp_verbs.c: those of AF_XDP. */
+int asroot_xumem(struct warden *warden, const struct priv_request *request,
+		 struct priv_reply *reply, int *fds);
+int asroot_xclose(struct warden *warden, const struct priv_request *request,
+		  struct priv_reply *reply, int *fds);
+int asroot_xopen(struct warden *warden, const struct priv_request *request,
+		 struct priv_reply *reply, int *fds);
+int asroot_xtake(struct warden *warden, const struct priv_request *request,
+		 struct priv_reply *reply, int *fds);
+int asroot_xstats(struct warden *warden, const struct priv_request *request,
+		  struct priv_reply *reply, int *fds);
+int asroot_xlink(struct warden *warden, const struct priv_request *request,
+		 struct priv_reply *reply, int *fds);
+
 /*
  * Lets the engine ask for the frames of @config: at the start, and when another
  * text was read. It may map the old ones for ever, so there has to be an end:
