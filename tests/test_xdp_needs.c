@@ -199,6 +199,24 @@ Test(xdp_needs, a_default_route_that_comes_gives_the_packets_back)
 		      "ip route del default dev inside");
 }
 
+/* It is asked again what it needs, and what for: nobody reads. */
+Test(xdp_needs, what_comes_and_goes_while_nobody_reads_takes_no_packet)
+{
+	int passed = 0;
+
+	live_broker(&live, SOURCE CHANNEL);
+	expect_packets();
+	run("ip addr add 10.9.8.7/24 dev inside");
+	run("ip addr del 10.9.8.7/24 dev inside");
+	(void)live_tap_got(tap);
+	/* A second, in which each of them passes. */
+	for (int sent = 1; sent <= 100; sent++, sleep_ms(10)) {
+		send_frames(1);
+		eventually((passed += (int)live_tap_got(tap)) >= sent);
+	}
+	live_stop(&live);
+}
+
 Test(xdp_needs, a_host_that_was_told_to_do_without_does)
 {
 	live_broker(&live, SOURCE "exclusive = yes\n" CHANNEL);
