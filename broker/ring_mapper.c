@@ -31,6 +31,9 @@ static struct {
 	int err;
 } job;
 
+/* Why there is no such thread. */
+static int start_error = -ESRCH;
+
 static void wait_for(sem_t *semaphore)
 {
 	while (sem_wait(semaphore))
@@ -139,15 +142,19 @@ int ring_mapper_start(void)
 	sem_init(&job.wanted, 0, 0);
 	sem_init(&job.done, 0, 0);
 	err = start_deaf();
-	if (err)
-		return err;
-	wait_for(&job.done);
+	if (!err) {
+		wait_for(&job.done);
+		err = job.err;
+	}
 	close(PRIV_FD_RINGS);
-	return job.err;
+	start_error = err;
+	return err;
 }
 
 int ring_mapper_map(uint32_t number, size_t size, void **ring)
 {
+	if (start_error)
+		return start_error;
 	job.number = number;
 	job.size = size;
 	sem_post(&job.wanted);

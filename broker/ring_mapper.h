@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Before the sandbox. Takes PRIV_FD_RINGS. Returns 0 or -errno. */
+/*
+ * Before the sandbox. Takes PRIV_FD_RINGS. Returns 0 or -errno, which is that
+ * of ring_mapper_map() from then on.
+ */
 int ring_mapper_start(void);
 
 /*

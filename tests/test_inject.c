@@ -125,6 +125,7 @@ static const struct fault faults[] = {
 	FAULT(wait4, EINTR),
 	FAULT(waitid, ECHILD),
 	FAULT(unshare, ENOSPC),
+	FAULT(unshare, EPERM),
 	FAULT(execveat, ENOMEM),
 	FAULT(prlimit64, EPERM),
 	FAULT(setgroups, ENOMEM),
