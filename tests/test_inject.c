@@ -54,7 +54,9 @@ struct fault {
 static const struct fault faults[] = {
 	FAULT(mmap, ENOMEM),
 	FAULT(mremap, ENOMEM),
+#ifndef __SANITIZE_ADDRESS__ /* whose own memory it is then */
 	FAULT(munmap, ENOMEM),
+#endif
 	FAULT(mprotect, ENOMEM),
 	FAULT(madvise, ENOMEM),
 	FAULT(madvise, EAGAIN),
