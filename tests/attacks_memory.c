@@ -85,19 +85,18 @@ static void write_all_ways(int fd, size_t offset)
 {
 	struct iovec iov = { (void *)(uintptr_t)MARK, sizeof(MARK) };
 	off_t at = (off_t)offset, from = 0;
-	FILE *file = tmpfile();
+	int file = memfd_create("mark", MFD_CLOEXEC);
 
 	(void)!pwrite(fd, MARK, sizeof(MARK), at);
 	lseek(fd, at, SEEK_SET);
 	(void)!write(fd, MARK, sizeof(MARK));
 	(void)!pwritev2(fd, &iov, 1, at, RWF_HIPRI);
-	fwrite(MARK, sizeof(MARK), 1, file);
-	fflush(file);
-	(void)!sendfile(fd, fileno(file), &from, sizeof(MARK));
+	(void)!write(file, MARK, sizeof(MARK));
+	(void)!sendfile(fd, file, &from, sizeof(MARK));
 	from = 0;
 	at = (off_t)offset;
-	(void)!copy_file_range(fileno(file), &from, fd, &at, sizeof(MARK), 0);
-	fclose(file);
+	(void)!copy_file_range(file, &from, fd, &at, sizeof(MARK), 0);
+	close(file);
 }
 
 static void by_writing(struct target *target, size_t offset)
