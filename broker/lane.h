@@ -82,8 +82,8 @@ struct lane {
 	uint64_t woke_ns;	/* when it last slept to the end */
 	uint64_t each_ns;	/* from one such time to the next */
 	uint64_t turn_ns;	/* when this turn began */
-	uint64_t ringing_ns;	/* how long that took */
 	uint64_t rang_ns;	/* when it last rang all that sleep */
+	uint64_t ringing_ns;	/* how long that took */
 	uint32_t turn_filled;	/* of the ring, percent, when the last ended */
 	uint32_t rounds;	/* until its share of the CPU is looked at */
 	uint64_t checked_ns;

@@ -287,10 +287,15 @@ int user_check(const struct config *config, uid_t *uid, gid_t *gid)
 
 uid_t user_borrow(void)
 {
-	const char *where;
+	const char *where = LOCK_FILE;
 	uid_t uid;
+	int err = take_free(&uid, &where);
 
-	return take_free(&uid, &where) == 0 ? uid : NOBODY;
+	if (err)
+		log_warn("no uid for the configuration's parser alone: %s: %s: "
+			 "it is nobody",
+			 where, strerror(-err));
+	return err ? NOBODY : uid;
 }
 
 void user_give_back(uid_t uid)

@@ -351,3 +351,22 @@ bool raw_ends(int socket, int ms)
 
 	return poll(&fd, 1, ms) == 1;
 }
+
+bool send_with_fd(int socket, const void *bytes, size_t size, int fd)
+{
+	struct iovec iov = { (void *)(uintptr_t)bytes, size };
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(fd))];
+	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(fd)),
+				  .cmsg_level = SOL_SOCKET,
+				  .cmsg_type = SCM_RIGHTS } };
+	const struct msghdr msg = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control.bytes,
+				    .msg_controllen = sizeof(control.bytes) };
+
+	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+	       (ssize_t)size;
+}

@@ -107,4 +107,8 @@ int raw_attach(int socket, const char *channel);
 /* Whether the broker hangs up within @ms; reads nothing. */
 bool raw_ends(int socket, int ms);
 
+/* Sends @size bytes and, with them, one descriptor. Returns whether it could.
+ */
+bool send_with_fd(int socket, const void *bytes, size_t size, int fd);
+
 #endif

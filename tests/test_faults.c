@@ -284,20 +284,8 @@ Test(faults, a_clock_that_jumps_leaves_the_stamps_of_af_xdp)
 static bool answer(int socket, int fd)
 {
 	struct priv_reply reply = { .status = 0 };
-	struct iovec iov = { &reply, sizeof(reply) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(int)),
-				  .cmsg_level = SOL_SOCKET,
-				  .cmsg_type = SCM_RIGHTS } };
-	const struct msghdr msg = { .msg_iov = &iov,
-				    .msg_iovlen = 1,
-				    .msg_control = control.bytes,
-				    .msg_controllen = sizeof(control.bytes) };
 
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	return sendmsg(socket, &msg, 0) == (ssize_t)sizeof(reply);
+	return send_with_fd(socket, &reply, sizeof(reply), fd);
 }
 
 /* As the engine: asks twice, the first time with a table that is full. */

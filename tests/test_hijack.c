@@ -22,6 +22,7 @@
 
 #include "hijack.h"
 #include "live.h"
+#include "scene.h"
 
 static struct live live;
 
@@ -104,20 +105,8 @@ static int lingering_socket(void)
 static bool send_request_with(int socket, int fd)
 {
 	const struct priv_request request = { .verb = PRIV_START };
-	struct iovec iov = { (void *)(uintptr_t)&request, sizeof(request) };
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(fd))];
-	} control = { .header = { .cmsg_len = CMSG_LEN(sizeof(fd)),
-				  .cmsg_level = SOL_SOCKET,
-				  .cmsg_type = SCM_RIGHTS } };
-	const struct msghdr msg = { .msg_iov = &iov,
-				    .msg_iovlen = 1,
-				    .msg_control = control.bytes,
-				    .msg_controllen = sizeof(control.bytes) };
 
-	memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-	return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+	return send_with_fd(socket, &request, sizeof(request), fd);
 }
 
 Test(hijack, descriptors_that_come_with_a_request_stop_no_warden)
