@@ -324,7 +324,6 @@ static void *lane_thread(void *arg)
 
 	lane_sched_start(lane);
 	while (!lane->must_stop) {
-		mailbox_clear(&lane->in);
 		run_commands(lane);
 		if (lane->must_stop)
 			break;

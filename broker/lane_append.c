@@ -45,17 +45,29 @@ uint32_t lane_append_shows(const struct lane_channel *channel,
 }
 
 /* A hash of what is cut off would tell of it: made of what is shown. */
-static void append_cut(const struct lane_channel *channel,
-		       struct stream *stream, const struct packet *packet)
+static void cut(const struct lane_channel *channel, struct packet *packet)
 {
-	struct packet cut = *packet;
+	uint32_t caplen = lane_append_shows(channel, packet);
 
-	cut.caplen = lane_append_shows(channel, packet);
-	if (cut.caplen < packet->caplen &&
-	    cut.caplen == channel->config->snaplen)
-		cut.flow_hash =
-			flow_hash(packet->data, cut.caplen, channel->link_type);
-	stream_append_one(stream, &cut);
+	if (caplen < packet->caplen && caplen == channel->config->snaplen)
+		packet->flow_hash =
+			flow_hash(packet->data, caplen, channel->link_type);
+	packet->caplen = caplen;
+}
+
+static void append_cut(const struct lane_channel *channel,
+		       struct stream *stream,
+		       const struct packet *const *packets, uint32_t count)
+{
+	const struct packet *shown[BURST_MAX];
+	struct packet copies[BURST_MAX];
+
+	for (uint32_t i = 0; i < count; i++) {
+		copies[i] = *packets[i];
+		cut(channel, &copies[i]);
+		shown[i] = &copies[i];
+	}
+	stream_append(stream, shown, count);
 }
 
 static void append(const struct lane_channel *channel, struct stream *stream,
@@ -68,8 +80,7 @@ static void append(const struct lane_channel *channel, struct stream *stream,
 	else if (!config->headers_only && !config->snaplen)
 		stream_append(stream, packets, count);
 	else
-		for (uint32_t i = 0; i < count; i++)
-			append_cut(channel, stream, packets[i]);
+		append_cut(channel, stream, packets, count);
 }
 
 /* Sorts them by member; those of one stay in order. */

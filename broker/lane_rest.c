@@ -54,31 +54,40 @@ static bool wait_for_events(struct lane *lane)
 	int n = epoll_wait(lane->epoll_fd, events, 2, -1);
 
 	for (int i = 0; i < n; i++)
-		has_failed |= events[i].data.u64 != LANE_MAILBOX_EVENT &&
-			      events[i].events & (EPOLLERR | EPOLLHUP);
+		if (events[i].data.u64 == LANE_MAILBOX_EVENT)
+			mailbox_clear(&lane->in);
+		else
+			has_failed |= events[i].events & (EPOLLERR | EPOLLHUP);
 	return has_failed;
+}
+
+/* A command, or @pause is over. */
+static void wait_for_command(struct lane *lane, const struct timespec *pause)
+{
+	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
+
+	if (ppoll(&mailbox, 1, pause, NULL) > 0)
+		mailbox_clear(&lane->in);
 }
 
 /* Until the next packet is due, or a command. */
 static void wait_for_time(struct lane *lane)
 {
-	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
 	uint64_t ns = lane->source->ops->wait_ns(lane->source);
 	const struct timespec pause = {
 		.tv_sec = (time_t)(ns / NS_PER_S),
 		.tv_nsec = (long)(ns % NS_PER_S),
 	};
 
-	ppoll(&mailbox, 1, &pause, NULL);
+	wait_for_command(lane, &pause);
 }
 
 bool lane_rest(struct lane *lane)
 {
-	struct pollfd mailbox = { .fd = lane->in.fd, .events = POLLIN };
 	bool has_failed = false;
 
 	if (lane_is_idle(lane))
-		ppoll(&mailbox, 1, NULL, NULL);
+		wait_for_command(lane, NULL);
 	else if (lane->owns_epoll)
 		wait_for_time(lane);
 	else if (lane_lets_gather(lane))

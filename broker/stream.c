@@ -207,46 +207,61 @@ void stream_append_loaned(struct stream *stream,
 	}
 }
 
-/* Where the bytes of the next packet go, if there is room. */
-static inline uint8_t *place(const uint8_t *front, const uint8_t *back,
-			     uint32_t caplen)
+static inline uint32_t copied(const struct arena *arena,
+			      const struct packet *packet)
 {
-	uintptr_t at =
-		((uintptr_t)back - caplen) & ~(uintptr_t)(STREAM_ALIGN - 1);
-
-	return at < (uintptr_t)front + sizeof(struct nr_record) ? NULL :
-								  (void *)at;
+	return packet->caplen < arena->capacity ? packet->caplen :
+						  arena->capacity;
 }
 
-/* Returns how many of them the open block had room for. */
+static inline size_t aligned(uint32_t caplen)
+{
+	return (caplen + (size_t)STREAM_ALIGN - 1) &
+	       ~((size_t)STREAM_ALIGN - 1);
+}
+
+/* Takes of them as many as fit in @room. Returns what their bytes take. */
+static size_t fit(const struct arena *arena, size_t room,
+		  const struct packet *const *packets, uint32_t *count)
+{
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < *count; i++)
+		bytes += aligned(copied(arena, packets[i]));
+	while (*count * sizeof(struct nr_record) + bytes > room)
+		bytes -= aligned(copied(arena, packets[--*count]));
+	return bytes;
+}
+
+/*
+ * Returns how many of them the open block had room for. Their bytes lie in
+ * their order: where each lay below the one before, a CPU that fetches ahead
+ * would guess wrong, and 1500 bytes take twice as long.
+ */
 static uint32_t append_copied(struct stream *stream,
 			      const struct packet *const *packets,
 			      uint32_t count)
 {
 	const struct arena *arena = stream->arena;
 	struct nr_record *record = next_record(stream);
-	uint32_t most = arena->capacity, i;
-	uint8_t *back = stream->back, *at;
-	uint8_t *base = arena->region.base;
+	uint8_t *base = arena->region.base, *at;
 	uint64_t bytes = 0;
 
-	for (i = 0; i < count; i++) {
-		const struct packet *packet = packets[i];
-		uint32_t caplen = packet->caplen < most ? packet->caplen : most;
+	at = stream->back -= fit(arena, (size_t)(stream->back - stream->front),
+				 packets, &count);
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t caplen = copied(arena, packets[i]);
 
-		at = place((uint8_t *)&record[i], back, caplen);
-		if (!at)
-			break;
-		memcpy(at, packet->data, caplen);
-		back = at;
-		write_record(&record[i], packet, (uint64_t)(at - base), caplen);
+		memcpy(at, packets[i]->data, caplen);
+		write_record(&record[i], packets[i], (uint64_t)(at - base),
+			     caplen);
+		at += aligned(caplen);
 		bytes += caplen;
 	}
-	stream->front = (uint8_t *)&record[i];
-	stream->back = back;
-	stream->appended += i;
+	stream->front = (uint8_t *)&record[count];
+	stream->appended += count;
 	stream->bytes += bytes;
-	return i;
+	return count;
 }
 
 void stream_append(struct stream *stream, const struct packet *const *packets,

@@ -300,6 +300,20 @@ static void consumer_detach(struct world *world, struct consumer *consumer)
 	consumer->is_attached = false;
 }
 
+static void append_burst(struct world *world, uint32_t s, uint32_t count)
+{
+	struct stream *stream = &world->streams[s];
+	const struct packet *picked[BURST_MAX];
+	struct packet packets[BURST_MAX];
+
+	cr_assert_leq(count, BURST_MAX);
+	for (uint32_t i = 0; i < count; i++) {
+		packets[i] = packet_of(world, s, stream_seq(stream) + i);
+		picked[i] = &packets[i];
+	}
+	stream_append(stream, picked, count);
+}
+
 /* As a lane does it: collect, append, publish. */
 static void stream_burst(struct world *world, uint32_t s, uint32_t count)
 {
@@ -308,11 +322,7 @@ static void stream_burst(struct world *world, uint32_t s, uint32_t count)
 	if (stream->subscription_count == 0)
 		return;
 	stream_collect(stream);
-	for (uint32_t i = 0; i < count; i++) {
-		struct packet packet = packet_of(world, s, stream_seq(stream));
-
-		stream_append_one(stream, &packet);
-	}
+	append_burst(world, s, count);
 	stream_publish(stream);
 }
 
@@ -410,6 +420,44 @@ Test(stream, a_capture_that_is_ended_while_refused_counts_its_tail)
 	stream_remove(stream, &consumer->sub);
 	consumer->is_attached = false;
 	world_end(&world);
+}
+
+/*
+ * A CPU fetches ahead upwards; and of a block nothing is wasted, whatever size
+ * the first packet has that does not fit.
+ */
+Test(stream, the_bytes_of_a_burst_lie_in_its_order_and_fill_the_block)
+{
+	static struct world world;
+	struct consumer *consumer = &world.consumers[0];
+	struct stream *stream = &world.streams[0];
+	const struct nr_block *block;
+	const struct nr_record *records;
+	struct packet next;
+	uint32_t count;
+
+	random_seed(11);
+	world_init(&world, 131072, 50);
+	world.size_max = 3000;
+	consumer_start(&world, consumer, 1, 1, 0);
+	block = stream->block;
+	records = (const struct nr_record *)(const void *)(block + 1);
+	append_burst(&world, 0, BURST_MAX);
+	cr_assert(nr_block_state(block) & NR_BLOCK_CLOSED, "it was filled");
+	count = nr_block_state(block) & NR_BLOCK_COUNT;
+	cr_assert_lt(count, BURST_MAX);
+	for (uint32_t i = 1; i < count; i++)
+		cr_assert_eq(records[i].offset,
+			     records[i - 1].offset +
+				     (records[i - 1].caplen + 15) / 16 * 16);
+	next = packet_of(&world, 0, count);
+	cr_assert_gt((const uint8_t *)&records[count + 1] +
+			     (next.caplen + 15) / 16 * 16,
+		     world.arena->region.base + records[0].offset);
+	stream_publish(stream);
+	stream_remove(stream, &consumer->sub);
+	consumer->is_attached = false;
+	arena_free(world.arena);
 }
 
 /*

@@ -44,16 +44,22 @@ __u64 stamp_sent; /* ... so many had been sent */
 static __u32 next_flow;
 static __u32 next_size;
 
+/*
+ * Each a part of a gap later than evenly, one of so many: where all came in
+ * step with a timer of the receiver, how late they are would be chance.
+ */
+#define PARTS 16
+
 static __always_inline int is_due(__u64 number)
 {
-	__u64 elapsed;
+	__u64 elapsed, parts;
 
 	if (rate == 0)
 		return 1;
 	elapsed = bpf_ktime_get_ns() - first_ns;
-	return elapsed / NS_PER_S * rate +
-		       elapsed % NS_PER_S * rate / NS_PER_S >=
-	       number;
+	parts = elapsed / NS_PER_S * rate * PARTS +
+		elapsed % NS_PER_S * (rate * PARTS) / NS_PER_S;
+	return parts >= number * PARTS + number % PARTS;
 }
 
 static __always_inline void stamp(__u64 number)

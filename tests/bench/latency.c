@@ -28,15 +28,17 @@ struct mode {
 	enum reader_kind kind;
 	const char *backend; /* netring's */
 	bool is_relay;
+	bool is_normal; /* the lane's priority */
 };
 
 static const struct mode modes[] = {
-	{ "recv", READER_RECV, NULL, false },
-	{ "recv and a wake-up", READER_RECV, NULL, true },
-	{ "TPACKET_V3", READER_RING, NULL, false },
-	{ "netring af_packet", READER_NETRING, "af_packet", false },
-	{ "AF_XDP", READER_XSK, NULL, false },
-	{ "netring xdp", READER_NETRING, "xdp", false },
+	{ "recv", READER_RECV, NULL, false, false },
+	{ "recv and a wake-up", READER_RECV, NULL, true, false },
+	{ "TPACKET_V3", READER_RING, NULL, false, false },
+	{ "netring af_packet", READER_NETRING, "af_packet", false, false },
+	{ "AF_XDP", READER_XSK, NULL, false, false },
+	{ "netring xdp", READER_NETRING, "xdp", false, false },
+	{ "netring xdp SCHED_OTHER", READER_NETRING, "xdp", false, true },
 };
 
 struct run {
@@ -138,6 +140,7 @@ static void stop(struct pair *pair)
 static pid_t start_broker(const struct run *run)
 {
 	struct broker_setup setup = { .backend = run->mode->backend,
+				      .is_normal = run->mode->is_normal,
 				      .cpu = BENCH_RECEIVE_CPU };
 
 	if (!setup.backend)
