@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 
 #include <linux/if_packet.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "packet_ring.h"
@@ -266,6 +267,99 @@ Test(packet_ring, that_another_engine_has_left_may_wait_but_not_elsewhere)
 	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_IS_BROKEN);
 	fill_with(1, 9, 1);
 	cr_assert_eq(packet_ring_open(&ring), PACKET_RING_OK);
+}
+
+/* ------------------------------------- taken over while the kernel goes on */
+
+#define RACE_BLOCKS 64u
+#define RACE_HANDED 24u /* each time */
+#define RACES 4000u
+
+/* A kernel that hands over blocks of one packet, up to a number. */
+struct kernel {
+	uint32_t up_to; /* atomic */
+	bool must_end;	/* atomic */
+	uint8_t *base;
+};
+
+static void hand_over(const struct kernel *kernel, uint32_t number)
+{
+	uint8_t *at = kernel->base + number % RACE_BLOCKS * BLOCK_SIZE;
+	struct tpacket_block_desc *block = (void *)at;
+	struct tpacket3_hdr *packet = (void *)(at + FIRST);
+
+	__atomic_store_n(&block->hdr.bh1.seq_num, number, __ATOMIC_RELAXED);
+	block->hdr.bh1.num_pkts = 1;
+	block->hdr.bh1.offset_to_first_pkt = FIRST;
+	packet->tp_mac = MAC;
+	packet->tp_snaplen = 100;
+	__atomic_store_n(&block->hdr.bh1.block_status, TP_STATUS_USER,
+			 __ATOMIC_RELEASE);
+}
+
+static void *run_kernel(void *arg)
+{
+	struct kernel *kernel = arg;
+	uint32_t next = RACE_BLOCKS;
+
+	while (!__atomic_load_n(&kernel->must_end, __ATOMIC_RELAXED)) {
+		uint32_t up_to =
+			__atomic_load_n(&kernel->up_to, __ATOMIC_ACQUIRE);
+
+		while (next != up_to)
+			hand_over(kernel, next++);
+	}
+	return NULL;
+}
+
+static void read_block(struct packet_ring *left, uint32_t number)
+{
+	struct ring_packet packet;
+	int r;
+
+	do
+		r = packet_ring_open(left);
+	while (r == PACKET_RING_NOTHING);
+	cr_assert_eq(r, PACKET_RING_OK);
+	cr_assert_eq(left->number, number);
+	cr_assert_eq(packet_ring_next(left, &packet), PACKET_RING_OK);
+	packet_ring_done(left);
+}
+
+/* It hands them over in order: none is passed over, none thought missing. */
+Test(packet_ring, is_taken_over_while_the_kernel_goes_on, .timeout = 60)
+{
+	static _Alignas(64) uint8_t blocks[RACE_BLOCKS * BLOCK_SIZE];
+	struct kernel kernel = { .up_to = RACE_BLOCKS, .base = blocks };
+	uint32_t number = RACE_BLOCKS;
+	pthread_t thread;
+
+	for (uint32_t i = 0; i < RACE_BLOCKS; i++) {
+		uint64_t done = DONE | i;
+
+		((struct tpacket_block_desc *)(void *)(blocks + i * BLOCK_SIZE))
+			->hdr.bh1.seq_num = i;
+		memcpy(blocks + i * BLOCK_SIZE +
+			       sizeof(struct tpacket_block_desc),
+		       &done, sizeof(done));
+	}
+	cr_assert_eq(pthread_create(&thread, NULL, run_kernel, &kernel), 0);
+	for (uint32_t race = 0; race < RACES; race++) {
+		struct packet_ring left = { .base = blocks,
+					    .size = sizeof(blocks),
+					    .block_size = BLOCK_SIZE,
+					    .block_count = RACE_BLOCKS };
+
+		__atomic_store_n(&kernel.up_to, number + RACE_HANDED,
+				 __ATOMIC_RELEASE);
+		packet_ring_take_over(&left);
+		cr_assert_eq(left.expected, number);
+		cr_assert_eq(left.block, number % RACE_BLOCKS);
+		for (uint32_t i = 0; i < RACE_HANDED; i++)
+			read_block(&left, number++);
+	}
+	__atomic_store_n(&kernel.must_end, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
 }
 
 Test(packet_ring, says_how_full_it_is_from_where_it_is_read)
