@@ -22,6 +22,12 @@
 #include "priv.h"
 #include "sandbox.h"
 
+/*
+ * No engine is sent a ring twice: where it cannot be mapped for a moment, all
+ * of the engine would have to make room for another.
+ */
+#define TRIES 3
+
 static struct {
 	sem_t wanted;
 	sem_t done;
@@ -87,10 +93,13 @@ static int map(void)
 
 	if (fd < 0)
 		return fd;
-	job.ring = mmap(NULL, job.size, PROT_READ | PROT_WRITE,
-			MAP_SHARED | MAP_POPULATE, fd, 0);
-	if (job.ring == MAP_FAILED)
-		err = -errno;
+	for (int i = 0; i < TRIES; i++) {
+		job.ring = mmap(NULL, job.size, PROT_READ | PROT_WRITE,
+				MAP_SHARED | MAP_POPULATE, fd, 0);
+		err = job.ring == MAP_FAILED ? -errno : 0;
+		if (!err)
+			break;
+	}
 	close(fd);
 	return err;
 }
