@@ -78,9 +78,12 @@ static int lock_in(const struct control *control)
 
 	/* Who has no privilege may not be let to, and can do without: a file
 	 * has no ring. */
-	if (!err || !control->has_privilege)
-		err = sandbox_enter(control->has_privilege);
-
+	if (err && control->has_privilege) {
+		log_error("engine: cannot start the thread that maps rings: %s",
+			  strerror(-err));
+		return err;
+	}
+	err = sandbox_enter(control->has_privilege);
 	if (err)
 		log_error("engine: cannot lock itself in: %s", strerror(-err));
 	return err;

@@ -23,8 +23,8 @@
 #include "sandbox.h"
 
 /*
- * No engine is sent a ring twice: where it cannot be mapped for a moment, all
- * of the engine would have to make room for another.
+ * No engine is sent a ring twice: where there is no memory to map it for a
+ * moment, all of the engine would have to make room for another.
  */
 #define TRIES 3
 
@@ -77,13 +77,16 @@ static int receive(uint32_t *number)
 static int receive_number(uint32_t wanted)
 {
 	uint32_t number = 0;
-	int fd = receive(&number);
+	int fd, tries = TRIES;
 
-	while (fd >= 0 && number != wanted) {
-		close(fd);
+	for (;;) {
 		fd = receive(&number);
+		if (fd == -ENOMEM && --tries > 0)
+			continue;
+		if (fd < 0 || number == wanted)
+			return fd;
+		close(fd);
 	}
-	return fd;
 }
 
 static int map(void)

@@ -574,6 +574,9 @@ static bool says_why(const char *text, const struct fault *fault)
 		"cannot start its lanes: Resource temporarily unavailable",
 		"cannot lock itself in: Operation not supported",
 		"cannot lock itself in: Operation canceled",
+		"that maps rings: Resource temporarily unavailable",
+		"that maps rings: Operation not supported",
+		"that maps rings: Operation canceled",
 	};
 
 	for (size_t i = 0; i < sizeof(else_said) / sizeof(else_said[0]); i++)
@@ -661,14 +664,14 @@ static bool fail_reload(const struct fault *fault, unsigned nth)
 	return victim.injection.has_hit;
 }
 
+/* Not by the log: what fails may be a line of it. */
 static bool is_followed(void *data)
 {
 	struct victim *victim = data;
-
-	const char *first = strstr(log_text(), "serving ");
+	pid_t engine = process_child(victim->pid);
 
 	return has_ended(victim) ||
-	       (first && strstr(first + 1, "serving ") && broker_answers(NULL));
+	       (engine > 0 && engine != victim->engine && broker_answers(NULL));
 }
 
 /* The engine is killed, and the next one starts. */
