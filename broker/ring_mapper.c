@@ -81,7 +81,7 @@ static int receive_number(uint32_t wanted)
 
 	for (;;) {
 		fd = receive(&number);
-		if (fd == -ENOMEM && --tries > 0)
+		if ((fd == -ENOMEM || fd == -EINTR) && --tries > 0)
 			continue;
 		if (fd < 0 || number == wanted)
 			return fd;

@@ -161,14 +161,18 @@ int listener_open(struct listener *listener, const struct config *config)
 
 /* ------------------------------------------------------------- the next one */
 
-/* The file is that of @listener, or there is none: we may put ours there. */
-static bool is_ours(const struct listener *listener, const char *path)
+enum whose { OURS, ANOTHERS, NOBODYS };
+
+/* What cannot be looked at is nobody's. */
+static enum whose whose_file(const struct listener *listener, const char *path)
 {
 	struct stat st;
 
 	if (lstat(path, &st))
-		return errno == ENOENT;
-	return st.st_dev == listener->device && st.st_ino == listener->inode;
+		return NOBODYS;
+	return st.st_dev == listener->device && st.st_ino == listener->inode ?
+		       OURS :
+		       ANOTHERS;
 }
 
 /* Beside the other one's: what a broker that died has left there goes. */
@@ -186,7 +190,7 @@ static int listen_beside(struct listener *listener, const struct config *config,
 	err = listen_on(listener, config, &address);
 	if (err)
 		return err;
-	if (!is_ours(old, config->socket)) {
+	if (whose_file(old, config->socket) == ANOTHERS) {
 		log_warn("%s: another broker has put its socket there: no "
 			 "client finds this one",
 			 config->socket);
@@ -237,9 +241,6 @@ int listener_renew(struct listener *listener, const struct config *config)
 void listener_remove(const struct listener *listener,
 		     const struct config *config)
 {
-	struct stat st;
-
-	if (lstat(config->socket, &st) == 0 &&
-	    is_ours(listener, config->socket))
+	if (whose_file(listener, config->socket) == OURS)
 		unlink(config->socket);
 }
