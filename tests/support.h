@@ -69,7 +69,7 @@ void broker_stop(struct broker *broker);
 /* kill -9 of the warden (the engine follows). */
 void broker_kill(struct broker *broker);
 pid_t broker_engine(const struct broker *broker); /* the other process */
-pid_t process_child(pid_t pid); /* the first, or 0 */
+pid_t process_child(pid_t pid);			  /* the first, or 0 */
 /* Whether its log contains this text; how often. */
 bool broker_said(const struct broker *broker, const char *text);
 unsigned broker_said_times(const struct broker *broker, const char *text);
