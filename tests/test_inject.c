@@ -664,14 +664,18 @@ static bool fail_reload(const struct fault *fault, unsigned nth)
 	return victim.injection.has_hit;
 }
 
-/* Not by the log: what fails may be a line of it. */
+/* What fails may be a line of the log, or what takes the dead one away. */
 static bool is_followed(void *data)
 {
 	struct victim *victim = data;
+	const char *first = strstr(log_text(), "serving ");
 	pid_t engine = process_child(victim->pid);
 
-	return has_ended(victim) ||
-	       (engine > 0 && engine != victim->engine && broker_answers(NULL));
+	if (has_ended(victim))
+		return true;
+	return ((first && strstr(first + 1, "serving ")) ||
+		(engine > 0 && engine != victim->engine)) &&
+	       broker_answers(NULL);
 }
 
 /* The engine is killed, and the next one starts. */
