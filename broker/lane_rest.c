@@ -84,12 +84,15 @@ static void wait_for_time(struct lane *lane)
 
 bool lane_rest(struct lane *lane)
 {
+	const struct source_ops *ops = lane->source->ops;
 	bool has_failed = false;
 
 	if (lane_is_idle(lane))
 		wait_for_command(lane, NULL);
 	else if (lane->owns_epoll)
 		wait_for_time(lane);
+	else if (ops->poll && ops->poll(lane->source))
+		;
 	else if (lane_lets_gather(lane))
 		sleep_ns(gather_time(lane, now_ns()));
 	else

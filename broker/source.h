@@ -55,6 +55,11 @@ struct source_ops {
 		     uint32_t max_packets, size_t max_bytes);
 	/* The packets of the last burst are used up. */
 	void (*done)(struct source *source);
+	/*
+	 * With wait_fd, if at all: looks for packets without a sleep, as long
+	 * as is configured. Whether there are some. All bells have rung.
+	 */
+	bool (*poll)(struct source *source);
 	/* A descriptor that becomes readable when packets come, or -1. */
 	int (*wait_fd)(const struct source *source);
 	/* With one: how much of its ring waits to be taken, in percent. */

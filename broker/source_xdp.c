@@ -97,19 +97,6 @@ static void wake_driver(const struct xdp_source *s)
 		(void)recvfrom(s->socket, NULL, 0, MSG_DONTWAIT, NULL, NULL);
 }
 
-/* Polls the driver from here, for a little while at most. */
-static uint32_t busy_poll(struct xdp_source *s, uint32_t max, uint32_t *at)
-{
-	uint64_t end = now_ns() + s->busy_poll_ns;
-	uint32_t n;
-
-	do {
-		(void)recvfrom(s->socket, NULL, 0, MSG_DONTWAIT, NULL, NULL);
-		n = xsk_ring_cons__peek(&s->rx, max, at);
-	} while (n == 0 && now_ns() < end);
-	return n;
-}
-
 /* --------------------------------------------------------------- the packets
  */
 
@@ -225,8 +212,6 @@ static int xdp_burst(struct source *source, struct burst *burst,
 	if (!s->has_started)
 		source_xdp_start(source);
 	n = xsk_ring_cons__peek(&s->rx, max_packets, &at);
-	if (n == 0 && s->busy_poll_ns)
-		n = busy_poll(s, max_packets, &at);
 	if (n == 0) {
 		fill_up(s);
 		wake_driver(s);
@@ -250,6 +235,23 @@ static void xdp_done(struct source *source)
 		frames_drop(s->frames, s->burst_frames[--s->burst_count]);
 	fill_up(s);
 	wake_driver(s);
+}
+
+/* Polls the driver from here, for a little while at most. */
+static bool xdp_poll(struct source *source)
+{
+	struct xdp_source *s = (struct xdp_source *)source;
+	uint64_t end;
+
+	if (!s->busy_poll_ns)
+		return false;
+	end = now_ns() + s->busy_poll_ns;
+	do {
+		(void)recvfrom(s->socket, NULL, 0, MSG_DONTWAIT, NULL, NULL);
+		if (xsk_cons_nb_avail(&s->rx, 1))
+			return true;
+	} while (now_ns() < end);
+	return false;
 }
 
 static int xdp_wait_fd(const struct source *source)
@@ -286,6 +288,7 @@ static void xdp_free(struct source *source)
 static const struct source_ops xdp_ops = {
 	.burst = xdp_burst,
 	.done = xdp_done,
+	.poll = xdp_poll,
 	.wait_fd = xdp_wait_fd,
 	.filled = xdp_filled,
 	.free = xdp_free,
